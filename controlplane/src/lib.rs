@@ -1,0 +1,9 @@
+//! Replicated state, planner and gRPC services: what joins specs, policies and the solver.
+//!
+//! ```text
+//! files ------> planner --PlanDocument--> operator --Apply--> planner::verify --Release--> raft log --> State --> shares --> agents
+//! State ------/                                                                              \--> rollout: one wave after another
+//! ```
+
+pub mod plan;
+pub mod state;

@@ -1,0 +1,216 @@
+//! The plan document (DESIGN §5): what `hyphae plan --format json` prints, what `plan.json` holds, what `apply` sends back.
+//!
+//! Field names are stable; more may be added.
+
+use serde::{Deserialize, Serialize};
+
+/// A plan: exact, proven, with reasons.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanDocument {
+    /// The state's revision at which it was made; `apply` refuses it at any other.
+    pub revision: u64,
+    /// How good it is.
+    pub status: Status,
+    /// The objective, most important tier first.
+    pub tiers: Vec<TierEntry>,
+    /// What runs where once it is carried out, sorted.
+    pub assignments: Vec<Assignment>,
+    /// Machines to buy.
+    pub nodes_bought: Vec<NodesBought>,
+    /// The difference to the present.
+    pub changes: Vec<Change>,
+    /// Indices of `changes` that run together, in order. A change may be spread over waves; it then appears in each.
+    pub waves: Vec<Vec<usize>>,
+    /// What could not be placed, and why.
+    pub unplaced: Vec<Unplaced>,
+    /// What policies forbid.
+    pub denied: Vec<Denied>,
+    /// Price per hour before and after, millionths.
+    pub cost: CostChange,
+    /// How it was computed.
+    pub solve: SolveEntry,
+    /// The sources it was made from, so that a saved plan is whole.
+    pub inputs: Inputs,
+}
+
+/// How good a plan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Everything is placed and every tier is proven.
+    Optimal,
+    /// Everything is placed; some tier is not proven.
+    Feasible,
+    /// Something wanted is not placed.
+    Shortage,
+    /// A policy forbids it; it can not be applied.
+    Denied,
+}
+
+/// A tier's value and proof.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierEntry {
+    /// "shortage", "repair", "soft", "disruption", "cost", "priced-cost", "shape".
+    pub tier: String,
+    /// Of shortage: which priority.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub priority: Option<i32>,
+    /// Reached.
+    pub value: u64,
+    /// No plan can be below.
+    pub bound: u64,
+    /// Value is bound, here and before.
+    pub proven: bool,
+}
+
+/// Replicas of a workload on a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Assignment {
+    /// `team/name`.
+    pub workload: String,
+    /// The node.
+    pub node: String,
+    /// How many.
+    pub count: u32,
+}
+
+/// Machines to buy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodesBought {
+    /// Pool.
+    pub pool: String,
+    /// Instance type.
+    pub instance: String,
+    /// Zone.
+    pub zone: String,
+    /// How many.
+    pub count: u32,
+}
+
+/// One kind of change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// What.
+    pub action: Action,
+    /// Whose.
+    pub workload: String,
+    /// From which node (stop, move, update).
+    pub from: Option<String>,
+    /// To which node (start, move, update).
+    pub to: Option<String>,
+    /// How many replicas.
+    pub count: u32,
+    /// For people.
+    pub why: String,
+    /// The indices of the replicas concerned (of a move: the old ones).
+    pub replicas: Vec<u32>,
+    /// Of a move: the indices of the replicas that replace them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub new_replicas: Vec<u32>,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    Start,
+    Stop,
+    Move,
+    Update,
+}
+
+/// A workload that is short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unplaced {
+    /// Which.
+    pub workload: String,
+    /// By how much.
+    pub count: u32,
+    /// What stands in the way.
+    pub conflict: Vec<Conflict>,
+    /// What would help.
+    pub repairs: Vec<RepairEntry>,
+    /// The conflict was proven; otherwise no placement was found, which is not the same as impossible.
+    pub proven: bool,
+}
+
+/// A thing that stands in the way, with where it is written, when it is written anywhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conflict {
+    /// The file.
+    pub file: Option<String>,
+    /// From 1.
+    pub line: Option<usize>,
+    /// From 1.
+    pub column: Option<usize>,
+    /// The statement, or what lacks: "spread over=\"zone\" max-skew=1", "memory: 4GiB needed, 1GiB free".
+    pub constraint: String,
+}
+
+/// A change that would help.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepairEntry {
+    /// For people.
+    pub text: String,
+    /// What it adds, if it adds machines.
+    pub adds: Option<String>,
+}
+
+/// What a policy forbids.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Denied {
+    /// The policy's id; `None`: no policy permits it.
+    pub policy: Option<String>,
+    /// Its file.
+    pub file: Option<String>,
+    /// Its line.
+    pub line: Option<usize>,
+    /// "deploy", "apply", …
+    pub action: String,
+    /// On what.
+    pub workload: String,
+    /// For people.
+    pub message: String,
+}
+
+/// Price per hour, millionths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CostChange {
+    /// Of the nodes that hold anything now.
+    pub before_micros: u64,
+    /// Of the nodes that hold anything afterwards.
+    pub after_micros: u64,
+}
+
+/// How a plan was computed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SolveEntry {
+    /// Wall time of planning.
+    pub millis: u64,
+    /// See `hyphae_solver::SolveStats`.
+    pub method: String,
+    /// Of the largest program.
+    pub variables: usize,
+    /// Of the largest program.
+    pub constraints: usize,
+    /// The independent checker has verified the placement. Always true: no other plan is shown.
+    pub checked: bool,
+}
+
+/// The sources of a plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inputs {
+    /// KDL and Cedar files.
+    pub files: Vec<InputFile>,
+    /// Full names of workloads to delete.
+    pub delete: Vec<String>,
+}
+
+/// A file as the user named it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputFile {
+    /// Its name; ends in .kdl or .cedar.
+    pub file: String,
+    /// Its content.
+    pub text: String,
+}

@@ -1,0 +1,1 @@
+//! Real containerd, registry and images for tests and the demo
