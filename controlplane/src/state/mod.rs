@@ -3,14 +3,29 @@
 //! Nothing here reads a clock or draws a random number; what needs one carries it in the command. What agents observe
 //! (is a replica running?) is *not* here: it is told again by every agent that connects, see `observed`.
 
+mod address;
+pub mod commands;
+mod encoding;
+mod invariants;
+mod share;
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv6Addr;
+
+pub use address::{INDEX_MAX, node_prefix, replica_address};
+pub use commands::{Command, Outcome, Refusal};
+pub use encoding::{DecodeError, decode, encode};
+pub use share::share;
 
 /// Everything a cluster has agreed on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
-    /// Goes up by one with each command that changes anything a plan depends on; a plan is made at one.
+    /// Goes up by one with each command that changes anything a plan depends on; a plan is made at one. `replicas` is such a thing, so a wave that
+    /// is released and a job that ends raise it too: a plan made before them is refused, for its steps start from replicas that are no longer so.
+    /// Every change of a node's share comes with a higher revision.
     pub revision: u64,
     /// Random ULA /48 drawn at first start; every node's /80 is cut from it.
     pub prefix: Option<Ipv6Addr>,
@@ -24,8 +39,10 @@ pub struct State {
     pub nodes: BTreeMap<String, NodeRecord>,
     /// The replicas that shall run now: what agents carry out.
     pub replicas: BTreeMap<ReplicaId, ReplicaRecord>,
-    /// The plan that is being carried out, if it has waves left.
+    /// The plan that is being carried out, until its last wave is seen to have succeeded.
     pub rollout: Option<Rollout>,
+    /// Workloads that the last release removed and that still have replicas to stop; their records go with the last replica.
+    pub retiring: BTreeSet<String>,
     /// The next service id to give. Ids are never reused.
     pub next_service_id: u16,
     /// The next node id to give. Ids are never reused.
