@@ -123,7 +123,8 @@ pub struct PolicyRef {
 pub struct Decision {
     /// Whether it may happen.
     pub allowed: bool,
-    /// Allowed: the permits that allow it. Denied: the forbids that forbid it; empty when simply nothing permits it. Sorted by (file, line).
+    /// Allowed: the permits that allow it. Denied: the forbids that forbid it and the policies that failed; empty when simply
+    /// nothing permits it. Sorted by (file, line).
     pub policies: Vec<PolicyRef>,
     /// Policies whose evaluation failed (Cedar skips them), with the error: a forbid that fails must not go unseen, so any error denies.
     pub errors: Vec<String>,
