@@ -26,6 +26,8 @@ pub(crate) struct Loaded {
     pub(crate) reference: PolicyRef,
     file: usize,
     range: Range<usize>,
+    /// Where the text that Cedar was given begins in the file: its spans count from there.
+    parsed_from: usize,
 }
 
 /// The schema, parsed once.
@@ -68,27 +70,48 @@ fn load_file(
         errors.push(source.error(0..0, too_large).with_help("split it into several files"));
         return;
     }
-    for (number, statement) in statements(&file.text).into_iter().enumerate() {
+    let statements = statements(&file.text);
+    if let Some(policies) = parse_whole(&file.text, &statements) {
+        for (number, (policy, statement)) in policies.into_iter().zip(statements).enumerate() {
+            // Cedar's own id is our position: unique whatever @id says.
+            let policy = policy.new_id(PolicyId::new(loaded.len().to_string()));
+            let reference = reference(&policy, file, source, &statement, number);
+            loaded.push(Loaded { policy, reference, file: index, range: statement.range, parsed_from: 0 });
+        }
+        return;
+    }
+    for (number, statement) in statements.into_iter().enumerate() {
         if let Some(excess) = statement.excess {
             errors.push(excess_error(source, &statement, excess));
             continue;
         }
-        // Cedar's own id is our position: unique whatever @id says.
+        let parsed_from = statement.range.start;
         let id = PolicyId::new(loaded.len().to_string());
         match Policy::parse(Some(id), &file.text[statement.range.clone()]) {
-            Ok(policy) => loaded.push(Loaded {
-                reference: reference(&policy, file, source, &statement, number),
-                policy,
-                file: index,
-                range: statement.range,
-            }),
+            Ok(policy) => {
+                let reference = reference(&policy, file, source, &statement, number);
+                loaded.push(Loaded { policy, reference, file: index, range: statement.range, parsed_from });
+            }
             Err(parse_errors) => {
                 let related = parse_errors.related().into_iter().flatten();
                 let all = std::iter::once(&parse_errors as &dyn Diagnostic).chain(related);
-                errors.extend(all.map(|error| from_cedar(source, &statement.range, error)));
+                errors.extend(all.map(|error| from_cedar(source, &statement.range, parsed_from, error)));
             }
         }
     }
+}
+
+/// The policies of a file without mistakes, in order: ten times as fast as one by one. `None` sends us to look closer.
+fn parse_whole(text: &str, statements: &[Statement]) -> Option<Vec<Policy>> {
+    if statements.iter().any(|statement| statement.excess.is_some()) {
+        return None;
+    }
+    let set: PolicySet = text.parse().ok()?;
+    if set.num_of_templates() > 0 || set.num_of_policies() != statements.len() {
+        return None;
+    }
+    // Cedar names what it parses policy0, policy1, … in the order of the text.
+    (0..statements.len()).map(|number| set.policy(&PolicyId::new(format!("policy{number}"))).cloned()).collect()
 }
 
 fn reference(
@@ -118,13 +141,18 @@ fn excess_error(source: &SourceText, statement: &Statement, excess: Excess) -> P
 }
 
 /// Takes over an error of Cedar's about one statement.
-fn from_cedar(source: &SourceText, statement: &Range<usize>, error: &dyn Diagnostic) -> PolicyError {
+fn from_cedar(
+    source: &SourceText,
+    statement: &Range<usize>,
+    parsed_from: usize,
+    error: &dyn Diagnostic,
+) -> PolicyError {
     let mut labels: Vec<LabeledSpan> = error
         .labels()
         .into_iter()
         .flatten()
         .map(|label| {
-            let at = (label.offset() + statement.start, label.len());
+            let at = (label.offset() + parsed_from, label.len());
             LabeledSpan::new_with_span(label.label().map(str::to_owned), at)
         })
         .collect();
@@ -169,7 +197,7 @@ fn validate(loaded: &[Loaded], sources: &[SourceText], errors: &mut Vec<PolicyEr
     let result = Validator::new(schema().clone()).validate(&set, ValidationMode::Strict);
     let mut report = |id: &PolicyId, error: &dyn Diagnostic| {
         let one = position(id).and_then(|at| loaded.get(at)).expect("Cedar names policies we gave it");
-        let mut converted = from_cedar(&sources[one.file], &one.range, error);
+        let mut converted = from_cedar(&sources[one.file], &one.range, one.parsed_from, error);
         let prefix = format!("for policy `{id}`, ");
         if let Some(message) = converted.message.strip_prefix(&prefix) {
             converted.message = message.to_owned();

@@ -52,6 +52,19 @@ fn an_unknown_attribute_is_underlined_with_a_suggestion() {
     assert!(error.message.contains("registri"), "{}", error.message);
 }
 
+/// A file that parses is parsed at once, another statement by statement: positions are the same.
+#[test]
+fn positions_do_not_depend_on_other_mistakes_in_the_file() {
+    let mistyped = "\n\n  forbid (principal, action == Action::\"create\", resource)\nwhen { context.nothing };\n";
+    let unparsable = "permit (principal);";
+    let alone = error(mistyped);
+    let both = errors(&[source("a.cedar", &format!("{mistyped}{unparsable}"))]);
+    assert_eq!((both[0].line, both[0].column), (alone.line, alone.column));
+    assert_eq!((alone.line, alone.column), (4, 8));
+    assert_eq!(alone.underlined(), ["context.nothing"]);
+    assert_eq!(both[0].underlined(), alone.underlined());
+}
+
 #[test]
 fn unknown_actions_and_entity_types_are_refused() {
     let action = error("permit (principal, action == Action::\"creat\", resource);");
