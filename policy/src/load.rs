@@ -3,7 +3,9 @@
 use crate::error::{PolicyError, SourceText};
 use crate::statements::{BRACKETS_OPEN_MAX, Excess, FILE_BYTES_MAX, OPERATORS_MAX, Statement, statements};
 use crate::{PolicyRef, SCHEMA};
-use cedar_policy::{ActionConstraint, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator};
+use cedar_policy::{
+    ActionConstraint, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
+};
 use miette::{Diagnostic, LabeledSpan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -33,7 +35,8 @@ pub(crate) struct Loaded {
 /// The schema, parsed once.
 pub(crate) fn schema() -> &'static Schema {
     static PARSED: LazyLock<Schema> = LazyLock::new(|| {
-        let (schema, _warnings) = Schema::from_cedarschema_str(SCHEMA).expect("the schema that ships is valid, a test parses it");
+        let (schema, _warnings) =
+            Schema::from_cedarschema_str(SCHEMA).expect("the schema that ships is valid, a test parses it");
         schema
     });
     &PARSED
@@ -66,7 +69,8 @@ fn load_file(
     errors: &mut Vec<PolicyError>,
 ) {
     if file.text.len() > FILE_BYTES_MAX {
-        let too_large = format!("the file has {} bytes, more than the {FILE_BYTES_MAX} a policy file may have", file.text.len());
+        let too_large =
+            format!("the file has {} bytes, more than the {FILE_BYTES_MAX} a policy file may have", file.text.len());
         errors.push(source.error(0..0, too_large).with_help("split it into several files"));
         return;
     }

@@ -6,9 +6,7 @@ use crate::{
     Decision, DeployAction, DeployFacts, NodeFacts, OperateAction, PolicyError, PolicyRef, PolicySource, UserFacts,
     WorkloadFacts,
 };
-use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Entities, EntityUid, PolicyId, PolicySet, Request,
-};
+use cedar_policy::{AuthorizationError, Authorizer, Context, Entities, EntityUid, PolicyId, PolicySet, Request};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -90,7 +88,11 @@ impl Policies {
         facts: &DeployFacts,
     ) -> Decision {
         self.decide(action.as_str(), |cast| {
-            Ok(Question { principal: cast.user(user)?, resource: cast.workload(workload)?, context: deployment(facts)? })
+            Ok(Question {
+                principal: cast.user(user)?,
+                resource: cast.workload(workload)?,
+                context: deployment(facts)?,
+            })
         })
     }
 

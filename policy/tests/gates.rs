@@ -82,7 +82,9 @@ fn a_team_deploys_its_own_workloads_of_every_kind_with_every_action() {
             let own = set.deploy(&user("paula", "payments"), action, &workload(kind, "payments", "api"), &facts());
             assert!(own.allowed, "{kind:?} {action:?}");
             assert_eq!(deciders(&own), [("own-team", 1)]);
-            assert!(!set.deploy(&user("alice", "storefront"), action, &workload(kind, "payments", "api"), &facts()).allowed);
+            assert!(
+                !set.deploy(&user("alice", "storefront"), action, &workload(kind, "payments", "api"), &facts()).allowed
+            );
         }
     }
 }
@@ -218,8 +220,13 @@ fn a_policy_that_fails_denies_and_is_named() {
 fn names_are_data_and_never_syntax() {
     let set = policies(OWN_TEAM);
     let odd = "x\"::/\\\n é";
-    assert!(set.deploy(&user(odd, odd), DeployAction::Create, &workload(WorkloadKind::Job, odd, odd), &facts()).allowed);
-    assert!(!set.deploy(&user(odd, "payments"), DeployAction::Create, &workload(WorkloadKind::Job, odd, odd), &facts()).allowed);
+    assert!(
+        set.deploy(&user(odd, odd), DeployAction::Create, &workload(WorkloadKind::Job, odd, odd), &facts()).allowed
+    );
+    assert!(
+        !set.deploy(&user(odd, "payments"), DeployAction::Create, &workload(WorkloadKind::Job, odd, odd), &facts())
+            .allowed
+    );
 }
 
 #[test]

@@ -35,7 +35,9 @@ fn no_file_is_no_set_and_an_empty_file_is_a_set_that_permits_nothing() {
 
 #[test]
 fn lines_are_those_of_the_first_token_of_each_policy() {
-    let text = format!("// heading; still a comment\n\n@id(\"one\")\n@message(\"no; never\")\n{PERMIT} {PERMIT}\n\n  {PERMIT}");
+    let text = format!(
+        "// heading; still a comment\n\n@id(\"one\")\n@message(\"no; never\")\n{PERMIT} {PERMIT}\n\n  {PERMIT}"
+    );
     let policies = Policies::load(&[PolicySource { first_line: 11, ..source("a.cedar", &text) }]).unwrap();
     let found: Vec<_> = policies.references().iter().map(|policy| (policy.id.as_str(), policy.line)).collect();
     assert_eq!(found, [("one", 13), ("a.cedar#2", 15), ("a.cedar#3", 17)]);
@@ -75,7 +77,8 @@ fn unknown_actions_and_entity_types_are_refused() {
 
 #[test]
 fn an_optional_attribute_must_be_tested_before_it_is_read() {
-    let error = error("permit (principal, action == Action::\"create\", resource) when { context.image.tag == \"1\" };");
+    let error =
+        error("permit (principal, action == Action::\"create\", resource) when { context.image.tag == \"1\" };");
     assert_eq!(error.underlined(), ["context.image.tag"]);
     assert!(error.help.unwrap().contains("has"), "the help says how to test");
 }
@@ -90,7 +93,9 @@ fn a_policy_that_can_never_apply_is_refused() {
 
 #[test]
 fn one_mistake_hides_no_other_in_any_file() {
-    let first = format!("permit (principal action, resource);\n{PERMIT}\nforbid (principal, action, resource) when {{ principal.x }};");
+    let first = format!(
+        "permit (principal action, resource);\n{PERMIT}\nforbid (principal, action, resource) when {{ principal.x }};"
+    );
     let second = "\npermit (principal, action == Action::\"nope\", resource);\npermit (principal, action, resource";
     let found = errors(&[source("b.cedar", &first), source("a.cedar", second)]);
     let at: Vec<_> = found.iter().map(|error| (error.file.as_str(), error.line)).collect();
@@ -121,14 +126,17 @@ fn templates_are_refused() {
 
 #[test]
 fn hostile_files_get_a_clear_error() {
-    let condition = |inner: String| format!("permit (principal, action == Action::\"place\", resource) when {{ {inner} }};");
+    let condition =
+        |inner: String| format!("permit (principal, action == Action::\"place\", resource) when {{ {inner} }};");
     for depth in [33, 5_000] {
         let error = error(&condition(format!("{}true{}", "(".repeat(depth), ")".repeat(depth))));
         assert!(error.message.contains("brackets"), "{}", error.message);
         assert!(error.help.is_some());
     }
     assert!(error(&condition(format!("true{}", " && true".repeat(5_000)))).message.contains("operators"));
-    assert!(error(&condition(format!("{}true", "if true then true else ".repeat(5_000)))).message.contains("operators"));
+    assert!(
+        error(&condition(format!("{}true", "if true then true else ".repeat(5_000)))).message.contains("operators")
+    );
     assert!(error(&" ".repeat(1_048_577)).message.contains("bytes"));
     assert!(Policies::load(&[source("a.cedar", &"(".repeat(1_000_000))]).is_err());
 }
@@ -136,7 +144,8 @@ fn hostile_files_get_a_clear_error() {
 /// Cedar's validator passes what is too deep for its stack; what the bounds let through must not be.
 #[test]
 fn within_the_bounds_the_validator_sees_everything() {
-    let condition = |inner: String| format!("permit (principal, action == Action::\"create\", resource) when {{ {inner} }};");
+    let condition =
+        |inner: String| format!("permit (principal, action == Action::\"create\", resource) when {{ {inner} }};");
     let wrong = [
         format!("context{} == 1", ".image".repeat(380)),
         format!("{}context.nothing{}", "(".repeat(30), ")".repeat(30)),
