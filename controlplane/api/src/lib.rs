@@ -1,7 +1,7 @@
 //! Protobuf and generated types: all that servers, agents and the command line share on the wire.
 
 /// Version 1 of the interface.
-#[expect(clippy::all, reason = "generated from hyphae.proto, which documents it")]
+#[expect(clippy::all, clippy::allow_attributes, reason = "generated from hyphae.proto, which documents it")]
 pub mod v1 {
     tonic::include_proto!("hyphae.v1");
 }

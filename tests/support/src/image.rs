@@ -9,6 +9,7 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// The programs of busybox that images have as commands.
 const APPLETS: [&str; 36] = [
@@ -154,14 +155,16 @@ impl Built {
 }
 
 fn build(spec: &ImageSpec) -> Built {
-    let mut tars = Vec::new();
+    // Made once for each process: compressing it takes a second in a debug build.
+    static BUSYBOX: LazyLock<Layer> = LazyLock::new(|| Layer::of(&busybox_tar()));
+    let mut layers = Vec::new();
     if spec.base {
-        tars.push(busybox_tar());
+        layers.push(BUSYBOX.clone());
     }
-    if !spec.files.is_empty() || tars.is_empty() {
-        tars.push(files_tar(&spec.files));
+    if !spec.files.is_empty() || layers.is_empty() {
+        layers.push(Layer::of(&files_tar(&spec.files)));
     }
-    let diff_ids: Vec<String> = tars.iter().map(|tar| digest(tar)).collect();
+    let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
     let config = serde_json::json!({
         "architecture": architecture(),
         "os": "linux",
@@ -174,7 +177,22 @@ fn build(spec: &ImageSpec) -> Built {
         },
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });
-    Built { layers: tars.iter().map(|tar| gzip(tar)).collect(), config: config.to_string().into_bytes() }
+    Built {
+        layers: layers.into_iter().map(|layer| layer.compressed).collect(),
+        config: config.to_string().into_bytes(),
+    }
+}
+
+#[derive(Clone)]
+struct Layer {
+    diff_id: String,
+    compressed: Vec<u8>,
+}
+
+impl Layer {
+    fn of(tar: &[u8]) -> Self {
+        Self { diff_id: digest(tar), compressed: gzip(tar) }
+    }
 }
 
 fn architecture() -> &'static str {
