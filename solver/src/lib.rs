@@ -3,8 +3,22 @@
 //! The crate is pure. It does no IO, reads no clock except through the deadline it is given, and knows no
 //! containers: a *workload* is a demand vector wanted a number of times, a *node* a capacity vector with a price.
 
+mod backend;
+mod check;
+mod deadline;
+mod evaluate;
+mod instance;
+mod lexicographic;
+mod model;
 mod problem;
+mod prune;
 mod solution;
+mod solve;
+mod validate;
 
+pub use check::{check, excused, verify};
+pub use evaluate::{evaluate, tiers};
 pub use problem::*;
 pub use solution::*;
+pub use solve::{SolveOptions, solve};
+pub use validate::ProblemError;

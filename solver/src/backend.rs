@@ -1,0 +1,231 @@
+//! The one file that knows the back-end: programs are stated here, handed to `good_lp`, and solved by HiGHS.
+//!
+//! `good_lp`'s own solution type drops the dual bound, so the built model is taken out of it (`try_into_inner`) and asked directly.
+//! Nothing returned is to be believed: values come back as floats, are rounded by the caller, and checked against the problem.
+//! Bounds are returned only when HiGHS states that it proved them.
+
+use crate::deadline::Deadline;
+use good_lp::solvers::highs::highs as through_highs;
+use good_lp::{Constraint, Expression, IntoAffineExpression, ProblemVariables, SolverModel, Variable, variable};
+use highs::{HighsModelStatus, HighsSolutionStatus, SolvedModel};
+
+/// Position of a variable in its [`Program`].
+pub(crate) type Col = usize;
+
+/// `Σ coefficient · column + constant`.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Linear {
+    pub(crate) terms: Vec<(Col, f64)>,
+    pub(crate) constant: f64,
+}
+
+impl Linear {
+    pub(crate) fn constant(constant: f64) -> Linear {
+        Linear { terms: Vec::new(), constant }
+    }
+
+    pub(crate) fn add(&mut self, factor: f64, other: &Linear) {
+        self.terms.extend(other.terms.iter().map(|(col, f)| (*col, f * factor)));
+        self.constant += factor * other.constant;
+    }
+
+    pub(crate) fn with(mut self, factor: f64, col: Col) -> Linear {
+        self.terms.push((col, factor));
+        self
+    }
+
+    pub(crate) fn plus(mut self, factor: f64, other: &Linear) -> Linear {
+        self.add(factor, other);
+        self
+    }
+
+    pub(crate) fn value(&self, values: &[f64]) -> f64 {
+        self.constant + self.terms.iter().map(|(col, factor)| factor * values[*col]).sum::<f64>()
+    }
+}
+
+/// How an auxiliary column follows from the columns before it: its least feasible value. It makes a whole start out of the counts.
+type Definition = Box<dyn Fn(&[f64]) -> f64>;
+
+struct Column {
+    lower: f64,
+    upper: f64,
+    integer: bool,
+    definition: Option<Definition>,
+}
+
+/// A row `linear ≤ 0`.
+type Row = Linear;
+
+/// A minimisation program without its objective, which is given with each call.
+#[derive(Default)]
+pub(crate) struct Program {
+    columns: Vec<Column>,
+    rows: Vec<Row>,
+}
+
+/// How a program is to be solved.
+#[derive(Clone, Copy)]
+pub(crate) struct SolveLimits {
+    pub(crate) deadline: Deadline,
+    /// Drop integrality: the linear relaxation, for a bound.
+    pub(crate) relaxed: bool,
+    /// Stop when value − bound ≤ this (in units of the objective).
+    pub(crate) gap: f64,
+    /// Stop when (value − bound) / value ≤ this.
+    pub(crate) relative_gap: f64,
+}
+
+/// What the back-end says.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// A value for each column, if it has any.
+    pub(crate) values: Option<Vec<f64>>,
+    /// A proven lower bound on the objective.
+    pub(crate) bound: Option<f64>,
+    /// It claims that no solution exists.
+    pub(crate) infeasible: bool,
+    /// It stopped at the deadline.
+    pub(crate) timed_out: bool,
+}
+
+impl Program {
+    /// A new column between `lower` and `upper`; the start takes its value from outside.
+    pub(crate) fn column(&mut self, lower: f64, upper: f64, integer: bool) -> Col {
+        self.columns.push(Column { lower, upper, integer, definition: None });
+        self.columns.len() - 1
+    }
+
+    /// A new column that follows from those before it.
+    pub(crate) fn defined(
+        &mut self,
+        (lower, upper): (f64, f64),
+        integer: bool,
+        definition: impl Fn(&[f64]) -> f64 + 'static,
+    ) -> Col {
+        self.columns.push(Column { lower, upper, integer, definition: Some(Box::new(definition)) });
+        self.columns.len() - 1
+    }
+
+    /// `linear ≤ 0`. A row without columns that holds is left out.
+    pub(crate) fn at_most_zero(&mut self, linear: Linear) {
+        if !linear.terms.is_empty() || linear.constant > 0.0 {
+            self.rows.push(linear);
+        }
+    }
+
+    pub(crate) fn column_count(&self) -> usize {
+        self.columns.len()
+    }
+
+    pub(crate) fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn lower(&self, col: Col) -> f64 {
+        self.columns[col].lower
+    }
+
+    /// The least value of `linear` that the columns' own bounds allow.
+    pub(crate) fn least(&self, linear: &Linear) -> f64 {
+        let least = |(col, factor): &(Col, f64)| {
+            factor * if *factor > 0.0 { self.columns[*col].lower } else { self.columns[*col].upper }
+        };
+        linear.constant + linear.terms.iter().map(least).sum::<f64>()
+    }
+
+    /// Fills the columns that follow from the given ones.
+    pub(crate) fn complete(&self, values: &mut [f64]) {
+        for (col, column) in self.columns.iter().enumerate() {
+            if let Some(definition) = &column.definition {
+                values[col] = definition(values).clamp(column.lower, column.upper);
+            }
+        }
+    }
+
+    /// The first row (or column) that `values` break, for tests of the definitions.
+    pub(crate) fn broken_by(&self, values: &[f64], extra: &[Linear]) -> Option<String> {
+        let column = self.columns.iter().zip(values).position(|(c, v)| *v < c.lower - 1e-6 || *v > c.upper + 1e-6);
+        if let Some(col) = column {
+            return Some(format!("column {col} is {}", values[col]));
+        }
+        let row = self.rows.iter().chain(extra).find(|row| row.value(values) > 1e-5);
+        row.map(|row| format!("row {row:?} is {}", row.value(values)))
+    }
+
+    /// Minimises `objective` under the rows and `extra` rows, from `start` when there is one.
+    pub(crate) fn minimise(
+        &self,
+        objective: &Linear,
+        extra: &[Linear],
+        start: Option<&[f64]>,
+        limits: SolveLimits,
+    ) -> Outcome {
+        if limits.deadline.passed() {
+            return Outcome { timed_out: true, ..Outcome::default() };
+        }
+        let mut variables = ProblemVariables::new();
+        let made: Vec<Variable> =
+            self.columns.iter().map(|c| variables.add(definition_of(c, limits.relaxed))).collect();
+        let mut program = variables.minimise(expression(objective, &made)).using(through_highs);
+        for row in self.rows.iter().chain(extra) {
+            let constraint: Constraint = expression(row, &made).leq(0.0);
+            program.add_constraint(constraint);
+        }
+        let Ok(mut model) = program.try_into_inner() else {
+            return Outcome::default();
+        };
+        model.make_quiet();
+        let options_set = [
+            model.try_set_option("threads", 1).is_ok(),
+            model.try_set_option("parallel", "off").is_ok(),
+            model.try_set_option("random_seed", 1).is_ok(),
+            model.try_set_option("time_limit", limits.deadline.remaining().as_secs_f64()).is_ok(),
+            model.try_set_option("mip_rel_gap", limits.relative_gap).is_ok(),
+            model.try_set_option("mip_abs_gap", limits.gap).is_ok(),
+        ];
+        debug_assert!(options_set.iter().all(|set| *set), "HiGHS knows these options");
+        if let Some(start) = start {
+            // A start that is refused only costs time.
+            let _refused = model.try_set_solution(Some(start), None, None, None);
+        }
+        model
+            .try_solve()
+            .map_or_else(|_| Outcome::default(), |solved| self.outcome(&solved, objective.constant, limits))
+    }
+
+    fn outcome(&self, solved: &SolvedModel, constant: f64, limits: SolveLimits) -> Outcome {
+        let status = solved.status();
+        let integer = !limits.relaxed && self.columns.iter().any(|c| c.integer);
+        let has_values = solved.primal_solution_status() == HighsSolutionStatus::Feasible;
+        let bound = if integer {
+            solved.double_info_value(c"mip_dual_bound").ok()
+        } else {
+            (status == HighsModelStatus::Optimal).then(|| solved.objective_value())
+        };
+        let meaningful = matches!(
+            status,
+            HighsModelStatus::Optimal | HighsModelStatus::ReachedTimeLimit | HighsModelStatus::ReachedSolutionLimit
+        );
+        Outcome {
+            values: has_values.then(|| solved.get_solution().columns().to_vec()),
+            // good_lp does not hand an objective's constant to HiGHS.
+            bound: bound.filter(|b| meaningful && b.is_finite()).map(|b| b + constant),
+            infeasible: status == HighsModelStatus::Infeasible,
+            timed_out: status == HighsModelStatus::ReachedTimeLimit,
+        }
+    }
+}
+
+fn definition_of(column: &Column, relaxed: bool) -> good_lp::variable::VariableDefinition {
+    let definition = variable().min(column.lower).max(column.upper);
+    if column.integer && !relaxed { definition.integer() } else { definition }
+}
+
+fn expression(linear: &Linear, made: &[Variable]) -> Expression {
+    let mut expression = Expression::with_capacity(linear.terms.len());
+    for (col, factor) in &linear.terms {
+        expression.add_mul(*factor, made[*col].into_expression());
+    }
+    expression + linear.constant
+}

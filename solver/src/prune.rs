@@ -1,0 +1,158 @@
+//! From any placement to one that may be carried out: takes replicas away until nothing unexcused is broken.
+
+use crate::instance::Instance;
+use crate::{Placed, Rule, Violation, verify};
+use std::collections::BTreeMap;
+
+/// A placement as a map, for taking away.
+type Counts = BTreeMap<(usize, usize), u32>;
+
+/// Removes what [`verify`] objects to, one violation after the other; replicas of low priority and new ones first. It ends, because every
+/// step takes a replica and nothing placed breaks nothing.
+pub(crate) fn prune(instance: &Instance, placed: &[Placed]) -> Vec<Placed> {
+    let mut counts: Counts = BTreeMap::new();
+    for entry in placed.iter().filter(|entry| entry.count > 0) {
+        *counts.entry((entry.workload, entry.node)).or_default() += entry.count;
+    }
+    loop {
+        let list = listed(&counts);
+        let Err(violations) = verify(instance.problem, &list) else { return list };
+        let before = list.iter().map(|entry| u64::from(entry.count)).sum::<u64>();
+        for violation in &violations {
+            relieve(instance, &mut counts, violation);
+        }
+        let after = counts.values().map(|count| u64::from(*count)).sum::<u64>();
+        if after >= before {
+            debug_assert!(false, "every violation names replicas to take away: {violations:?}");
+            return Vec::new();
+        }
+    }
+}
+
+fn listed(counts: &Counts) -> Vec<Placed> {
+    counts.iter().map(|((workload, node), count)| Placed { workload: *workload, node: *node, count: *count }).collect()
+}
+
+/// Takes away `many` replicas of a pair (at most what is there).
+fn take(counts: &mut Counts, pair: (usize, usize), many: u64) -> u64 {
+    let Some(count) = counts.get_mut(&pair) else { return 0 };
+    let taken = u64::from(*count).min(many);
+    *count -= u32::try_from(taken).unwrap_or(*count);
+    if *count == 0 {
+        counts.remove(&pair);
+    }
+    taken
+}
+
+fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation) {
+    let problem = instance.problem;
+    match *violation {
+        Violation::Capacity { node, resource, .. } => {
+            let on_node =
+                counts.keys().copied().filter(|(w, n)| *n == node && problem.workloads[*w].demand[resource] > 0);
+            if let Some(pair) = least_loss(instance, counts, on_node) {
+                take(counts, pair, 1);
+            }
+        }
+        Violation::NotEligible { workload, node, count } => {
+            let excused = instance.running_count(workload, node);
+            take(counts, (workload, node), u64::from(count.saturating_sub(excused).max(1)));
+        }
+        Violation::PerNodeMax { workload, node, count } => {
+            let max = problem.workloads[workload].per_node_max.unwrap_or(u32::MAX);
+            take(counts, (workload, node), u64::from(count.saturating_sub(max).max(1)));
+        }
+        Violation::TooMany { workload, .. } => {
+            // The fullest domain of a spread rule first, so that the rest stays even.
+            let spread = instance.rules_of[workload].iter().find_map(|rule| match problem.constraints[*rule].rule {
+                Rule::Spread { topology, .. } => Some(topology),
+                _ => None,
+            });
+            let domain = |node: usize| spread.and_then(|topology| problem.nodes[node].domains[topology]);
+            let mut per_domain: BTreeMap<Option<usize>, u64> = BTreeMap::new();
+            for ((w, node), count) in counts.iter() {
+                if *w == workload {
+                    *per_domain.entry(domain(*node)).or_default() += u64::from(*count);
+                }
+            }
+            let fullest = per_domain.into_iter().max_by_key(|(_, count)| *count).and_then(|(domain, _)| domain);
+            let there = counts.keys().copied().filter(|(w, n)| *w == workload && domain(*n) == fullest);
+            if let Some(pair) = least_loss(instance, counts, there) {
+                take(counts, pair, 1);
+            }
+        }
+        Violation::Rule { constraint, .. } => relieve_rule(instance, counts, &problem.constraints[constraint].rule),
+        Violation::Malformed { workload, node } => {
+            take(counts, (workload, node), u64::MAX);
+        }
+    }
+}
+
+/// Of some pairs, the one whose replica is missed least: low priority, then not running (or more than run), then small move weight.
+fn least_loss(
+    instance: &Instance,
+    counts: &Counts,
+    pairs: impl Iterator<Item = (usize, usize)>,
+) -> Option<(usize, usize)> {
+    pairs.min_by_key(|pair| {
+        let (workload, node) = *pair;
+        let spec = &instance.problem.workloads[workload];
+        let runs = counts.get(pair).is_some_and(|count| *count <= instance.running_count(workload, node));
+        (spec.priority, runs, spec.move_weight, instance.is_allowed(workload, node), *pair)
+    })
+}
+
+fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule) {
+    let problem = instance.problem;
+    let domain = |node: usize, topology: usize| problem.nodes[node].domains[topology];
+    let per_domain = |counts: &Counts, workload: usize, topology: usize| {
+        let mut per_domain: BTreeMap<usize, u64> = BTreeMap::new();
+        for ((w, node), count) in counts {
+            if let (true, Some(domain)) = (*w == workload, domain(*node, topology)) {
+                *per_domain.entry(domain).or_default() += u64::from(*count);
+            }
+        }
+        per_domain
+    };
+    let in_domain = |counts: &Counts, workload: usize, topology: usize, of: Option<usize>| -> Vec<(usize, usize)> {
+        counts.keys().copied().filter(|(w, n)| *w == workload && domain(*n, topology) == of).collect()
+    };
+    let take_one = |counts: &mut Counts, pairs: Vec<(usize, usize)>| {
+        if let Some(pair) = least_loss(instance, counts, pairs.into_iter()) {
+            take(counts, pair, 1);
+        }
+    };
+    match rule {
+        Rule::Spread { workload, topology, .. } | Rule::LimitPerDomain { workload, topology, .. } => {
+            let totals = per_domain(counts, *workload, *topology);
+            let fullest = totals.iter().max_by_key(|(_, count)| **count).map(|(domain, _)| *domain);
+            take_one(counts, in_domain(counts, *workload, *topology, fullest));
+        }
+        Rule::SeparateFrom { a, b, topology } => {
+            let (of_a, of_b) = (per_domain(counts, *a, *topology), per_domain(counts, *b, *topology));
+            for (domain, count_a) in of_a {
+                let Some(count_b) = of_b.get(&domain) else { continue };
+                let rank = |w: usize, count: u64| (problem.workloads[w].priority, count, w);
+                let loser = if rank(*a, count_a) < rank(*b, *count_b) { *a } else { *b };
+                for pair in in_domain(counts, loser, *topology, Some(domain)) {
+                    take(counts, pair, u64::MAX);
+                }
+                return;
+            }
+        }
+        Rule::Near { workload, to, topology } => {
+            let others = per_domain(counts, *to, *topology);
+            let alone = |node: usize| domain(node, *topology).is_none_or(|domain| !others.contains_key(&domain));
+            let pairs = counts.keys().copied().filter(|(w, n)| w == workload && alone(*n)).collect();
+            take_one(counts, pairs);
+        }
+        Rule::Quota { workloads, max } => {
+            for (resource, _) in max {
+                let uses = |w: usize| workloads.contains(&w) && problem.workloads[w].demand[*resource] > 0;
+                take_one(counts, counts.keys().copied().filter(|(w, _)| uses(*w)).collect());
+            }
+        }
+        Rule::AllOrNothing { workloads } => counts.retain(|(w, _), _| !workloads.contains(w)),
+        Rule::Prefer { .. } => {}
+    }
+}

@@ -1,0 +1,116 @@
+//! From a problem to its solution: which stages run, and what is claimed in the end.
+
+use crate::backend::Linear;
+use crate::deadline::Deadline;
+use crate::instance::Instance;
+use crate::lexicographic::{Effort, minimise};
+use crate::model::{Model, Scope};
+use crate::prune::prune;
+use crate::{Placed, Problem, ProblemError, Shortage, Solution, SolveStats, Tier, TierValue, evaluate, verify};
+use std::time::Duration;
+
+/// How much may be spent on an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SolveOptions {
+    /// When to stop; the best verified placement so far is then the answer.
+    pub time_limit: Duration,
+    /// Say why what is short is short, and what would help.
+    pub explain: bool,
+    /// At most so many (workload, node) pairs go into one exact program; above, classes and neighbourhoods carry the search.
+    pub exact_pairs_max: usize,
+}
+
+impl Default for SolveOptions {
+    fn default() -> SolveOptions {
+        SolveOptions { time_limit: Duration::from_secs(10), explain: true, exact_pairs_max: 3_000 }
+    }
+}
+
+/// Finds the best placement it can before the time is out. Equal problems give equal answers, unless time ends the search.
+pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, ProblemError> {
+    problem.validate()?;
+    let instance = Instance::new(problem);
+    let deadline = Deadline::after(options.time_limit);
+    let mut search = Search::new(&instance, prune(&instance, &problem.current));
+    search.exact(deadline);
+    Ok(search.solution())
+}
+
+/// The best placement so far, with what has been proven.
+pub(crate) struct Search<'i, 'p> {
+    pub(crate) instance: &'i Instance<'p>,
+    pub(crate) best: Vec<Placed>,
+    pub(crate) worth: Vec<(Tier, u64)>,
+    pub(crate) bounds: Vec<u64>,
+    pub(crate) stats: SolveStats,
+}
+
+impl<'i, 'p> Search<'i, 'p> {
+    pub(crate) fn new(instance: &'i Instance<'p>, start: Vec<Placed>) -> Search<'i, 'p> {
+        let worth = evaluate(instance.problem, &start);
+        let bounds = vec![0; worth.len()];
+        let stats = SolveStats { method: "greedy".to_owned(), variables: 0, constraints: 0, timed_out: false };
+        Search { instance, best: start, worth, bounds, stats }
+    }
+
+    /// Takes a placement if it is sound and better than the best. The only way in.
+    pub(crate) fn offer(&mut self, placed: Vec<Placed>) -> bool {
+        if verify(self.instance.problem, &placed).is_err() {
+            return false;
+        }
+        let worth = evaluate(self.instance.problem, &placed);
+        let better = worth.iter().map(|(_, v)| v).lt(self.worth.iter().map(|(_, v)| v));
+        if better {
+            (self.best, self.worth) = (placed, worth);
+        }
+        better
+    }
+
+    pub(crate) fn saw_program(&mut self, model: &Model) {
+        self.stats.variables = self.stats.variables.max(model.program.column_count());
+        self.stats.constraints = self.stats.constraints.max(model.program.row_count());
+    }
+
+    /// The whole problem as one program per tier, each node by itself.
+    fn exact(&mut self, deadline: Deadline) {
+        let model = Model::build(self.instance, &Scope::whole(self.instance));
+        self.saw_program(&model);
+        let start = model.start_from(&self.best);
+        debug_assert_eq!(
+            model.program.broken_by(&start, &[] as &[Linear]),
+            None,
+            "a sound placement satisfies the model"
+        );
+        let effort = Effort { deadline, each: deadline.remaining(), relaxed: false, relative_gap: 0.0 };
+        let found = minimise(&model, start, &self.bounds, effort);
+        self.offer(model.placement(&found.values));
+        self.bounds = found.bounds;
+        self.stats.timed_out |= found.timed_out;
+        self.stats.method = "exact per node".to_owned();
+    }
+
+    pub(crate) fn solution(self) -> Solution {
+        let problem = self.instance.problem;
+        let mut proven = true;
+        let tiers = self.worth.iter().zip(&self.bounds).map(|((tier, value), bound)| {
+            let bound = *bound.min(value);
+            proven &= bound == *value;
+            TierValue { tier: *tier, value: *value, bound, proven }
+        });
+        let tiers = tiers.collect();
+        let mut placed = vec![0u32; problem.workloads.len()];
+        self.best.iter().for_each(|entry| placed[entry.workload] += entry.count);
+        let short =
+            problem.workloads.iter().zip(placed).enumerate().filter(|(_, (spec, placed))| *placed < spec.wanted);
+        let shortages = short.map(|(workload, (spec, placed))| Shortage {
+            workload,
+            missing: spec.wanted - placed,
+            conflict: Vec::new(),
+            repairs: Vec::new(),
+            proven: false,
+        });
+        let shortages = shortages.collect();
+        let unrepaired = verify(problem, &self.best).unwrap_or_default();
+        Solution { tiers, shortages, unrepaired, placed: self.best, stats: self.stats }
+    }
+}

@@ -1,0 +1,77 @@
+//! The solver against trying every placement: every tier of every small problem.
+
+mod oracle;
+
+use hyphae_solver::{SolveOptions, Tier, check, evaluate, solve, verify};
+use std::time::Duration;
+
+/// How many seeds: `HYPHAE_SEEDS`, or the number given.
+fn seeds(default: u64) -> u64 {
+    std::env::var("HYPHAE_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn options(exact_pairs_max: usize) -> SolveOptions {
+    SolveOptions { time_limit: Duration::from_secs(60), explain: false, exact_pairs_max }
+}
+
+#[test]
+fn exact_path_reaches_the_optimum_of_every_tier() {
+    for seed in 0..seeds(2500) {
+        let problem = oracle::small(seed);
+        let best = oracle::best(&problem);
+        let solution = solve(&problem, &options(3_000)).expect("small problems are valid");
+        let values: Vec<u64> = solution.tiers.iter().map(|t| t.value).collect();
+        let claims: Vec<(u64, bool)> = solution.tiers.iter().map(|t| (t.bound, t.proven)).collect();
+        assert_eq!(values, best, "seed {seed}: not optimal: {:?}\n{problem:#?}", solution.placed);
+        assert!(
+            claims.iter().zip(&best).all(|((bound, proven), best)| *proven && bound == best),
+            "seed {seed}: {claims:?}"
+        );
+        assert!(verify(&problem, &solution.placed).is_ok(), "seed {seed}: not verified");
+    }
+}
+
+#[test]
+fn checker_and_evaluation_agree_with_the_oracle_on_random_placements() {
+    for seed in 0..seeds(2500) {
+        let problem = oracle::small(seed);
+        let mut dice = oracle::Dice(seed);
+        let present = oracle::counts(&problem, &problem.current);
+        for _ in 0..20 {
+            let mut placed = Vec::new();
+            for workload in 0..problem.workloads.len() {
+                for node in 0..problem.nodes.len() {
+                    if dice.chance(35) {
+                        placed.push(hyphae_solver::Placed { workload, node, count: 1 + dice.below(2) as u32 });
+                    }
+                }
+            }
+            let worth = oracle::worth(&problem, &present, &oracle::counts(&problem, &placed));
+            let verdict = verify(&problem, &placed);
+            assert_eq!(worth.is_some(), verdict.is_ok(), "seed {seed}: {verdict:?} {placed:?}\n{problem:#?}");
+            if let Some(worth) = worth {
+                let values: Vec<u64> = evaluate(&problem, &placed).into_iter().map(|(_, value)| value).collect();
+                assert_eq!(values, worth, "seed {seed}: {placed:?}\n{problem:#?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn equal_problems_get_equal_answers() {
+    for seed in 0..60 {
+        let problem = oracle::small(seed);
+        let first = solve(&problem, &options(3_000)).expect("valid");
+        assert_eq!(first, solve(&problem.clone(), &options(3_000)).expect("valid"), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_placement_without_replicas_breaks_nothing() {
+    for seed in 0..200 {
+        let problem = oracle::small(seed);
+        assert!(check(&problem, &[]).is_empty(), "seed {seed}");
+        let repair = evaluate(&problem, &[]).into_iter().find(|(tier, _)| *tier == Tier::Repair);
+        assert_eq!(repair, Some((Tier::Repair, 0)), "seed {seed}");
+    }
+}
