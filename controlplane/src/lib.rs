@@ -6,4 +6,5 @@
 //! ```
 
 pub mod plan;
+pub mod raft;
 pub mod state;
