@@ -5,6 +5,8 @@
 //! State ------/                                                                              \--> rollout: one wave after another
 //! ```
 
+pub mod observed;
 pub mod plan;
 pub mod raft;
+pub mod rollout;
 pub mod state;
