@@ -7,10 +7,58 @@
 //!
 //! The crate does no IO: it is handed texts with names. It knows neither policies nor the solver.
 
+mod diagnostic;
+mod format;
+mod labels;
 mod model;
+mod parse;
+mod report;
+mod resolve;
 mod source;
+mod syntax;
 mod units;
+mod unsupported;
 
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use format::format;
 pub use model::*;
+pub use parse::parse;
+pub use report::{Report, render};
+pub use resolve::resolve;
 pub use source::*;
 pub use units::*;
+pub use unsupported::unsupported;
+
+/// Everything that reading specs yields, whether they are fine or not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// One for each top-level KDL node.
+    pub items: Vec<Item>,
+    /// What the items say together. Only to be trusted when `diagnostics` has no errors.
+    pub model: Model,
+    /// All problems, of all sources.
+    pub diagnostics: Diagnostics,
+}
+
+/// Parses, resolves and looks for what is not supported yet, and keeps everything.
+pub fn check(sources: &Sources) -> Checked {
+    let (items, mut all) = parse(sources);
+    let (model, problems) = resolve(items.clone());
+    all.extend(problems);
+    all.extend(unsupported(&items));
+    Checked { items, model, diagnostics: Diagnostics::new(all) }
+}
+
+/// The model of specs that are fine; otherwise everything that is wrong with them, at once.
+///
+/// Warnings of specs that are fine are dropped here; [`check`] keeps them.
+///
+/// # Errors
+/// All problems of all sources, when at least one of them is an error.
+pub fn load(sources: &Sources) -> Result<Model, Diagnostics> {
+    let Checked { model, diagnostics, .. } = check(sources);
+    match diagnostics.errors.is_empty() {
+        true => Ok(model),
+        false => Err(diagnostics),
+    }
+}

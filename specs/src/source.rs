@@ -54,3 +54,31 @@ pub struct Position {
     /// Column in characters, from 1.
     pub column: usize,
 }
+
+impl Sources {
+    /// The text a span covers; empty when the span lies outside of its source.
+    pub fn slice(&self, span: Span) -> &str {
+        self.0.get(span.source).and_then(|source| source.text.get(span.offset..span.offset + span.len)).unwrap_or("")
+    }
+
+    /// Where a span begins, for people.
+    pub fn position(&self, span: Span) -> Position {
+        let Some(source) = self.0.get(span.source) else {
+            return Position { file: String::new(), line: 1, column: 1 };
+        };
+        let before = source.text.get(..span.offset).unwrap_or(&source.text);
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Position {
+            file: source.name.clone(),
+            line: source.first_line + before.matches('\n').count(),
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+impl Source {
+    /// A whole file.
+    pub fn file(name: impl Into<String>, text: impl Into<String>) -> Self {
+        Self { name: name.into(), text: text.into(), first_line: 1 }
+    }
+}

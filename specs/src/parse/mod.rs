@@ -1,0 +1,65 @@
+//! KDL nodes to items: everything that can be said about one top-level node without looking at any other.
+//!
+//! Goes on after errors: an item is returned whenever its name is known, holding what could be read, so that references to it
+//! make no further noise. Whoever uses items must look at the diagnostics first.
+
+mod cursor;
+mod image;
+mod inventory;
+mod place;
+mod rules;
+mod value;
+mod workload;
+
+use crate::diagnostic::suggest;
+use crate::{Diagnostic, Item, ItemBody, ItemKey, Sources, WorkloadKind, syntax};
+use cursor::Cx;
+use kdl::KdlNode;
+
+/// The top-level nodes of the language.
+const TOP_LEVEL: [&str; 9] =
+    ["node", "pool", "team", "service", "job", "daemon", "constraint", "reserve", "objective"];
+
+/// Reads every source: one item for each top-level KDL node, and everything that is wrong with any of them.
+pub fn parse(sources: &Sources) -> (Vec<Item>, Vec<Diagnostic>) {
+    let mut items = Vec::new();
+    let mut out = Vec::new();
+    for (index, source) in sources.0.iter().enumerate() {
+        for parsed in syntax::read(index, source, &mut out) {
+            let mut cx = Cx { source: index, text: &source.text, base: parsed.base, blanked: &parsed.text, out: &mut out };
+            items.extend(parsed.nodes.iter().filter_map(|node| item(&mut cx, node)));
+        }
+    }
+    out.sort_by_key(|diagnostic| diagnostic.span);
+    (items, out)
+}
+
+fn item(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Item> {
+    let span = cx.node_span(node);
+    let body = match node.name().value() {
+        "node" => ItemBody::Node(inventory::node(cx, node)?),
+        "pool" => ItemBody::Pool(inventory::pool(cx, node)?),
+        "team" => ItemBody::Team(inventory::team(cx, node)?),
+        "service" => ItemBody::Workload(Box::new(workload::workload(cx, node, WorkloadKind::Service)?)),
+        "job" => ItemBody::Workload(Box::new(workload::workload(cx, node, WorkloadKind::Job)?)),
+        "daemon" => ItemBody::Workload(Box::new(workload::workload(cx, node, WorkloadKind::Daemon)?)),
+        "constraint" => ItemBody::Constraint(rules::constraint(cx, node)?),
+        "reserve" => ItemBody::Reserve(rules::reserve(cx, node)?),
+        "objective" => ItemBody::Objective(rules::objective(cx, node)),
+        unknown => {
+            let message = format!("there is no top-level node called `{unknown}`");
+            cx.error("hyphae::unknown_node", cx.name_span(node), message, "unknown node", suggest(unknown, TOP_LEVEL));
+            return None;
+        }
+    };
+    let key = match &body {
+        ItemBody::Node(node) => ItemKey::Node(node.name.value.clone()),
+        ItemBody::Pool(pool) => ItemKey::Pool(pool.name.value.clone()),
+        ItemBody::Team(team) => ItemKey::Team(team.name.value.clone()),
+        ItemBody::Workload(workload) => ItemKey::Workload(workload.full_name()),
+        ItemBody::Constraint(rule) => ItemKey::Constraint(rule.name.value.clone()),
+        ItemBody::Reserve(reserve) => ItemKey::Reserve(reserve.loss_of.value.clone()),
+        ItemBody::Objective(_) => ItemKey::Objective,
+    };
+    Some(Item { key, span, body })
+}

@@ -1,0 +1,166 @@
+//! Names that must lead somewhere.
+
+use crate::diagnostic::suggest;
+use crate::{ConstraintRule, Diagnostic, Model, PlaceKind, PlaceRule, Spanned, Workload};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Checks every reference of a model and turns bare names of workloads into full ones.
+pub(super) fn resolve(model: &mut Model, out: &mut Vec<Diagnostic>) {
+    teams(model, out);
+    pools(model, out);
+    workload_names(model, out);
+    for workload in model.workloads.values() {
+        health_port(workload, out);
+    }
+    for rule in model.constraints.values() {
+        applies_to_something(rule, model, out);
+    }
+    extras_exist(model, out);
+}
+
+fn unknown(name: &Spanned<String>, what: &str, help: String) -> Diagnostic {
+    Diagnostic::error("hyphae::unknown_name", name.span, format!("there is no {what} \"{}\"", name.value), format!("unknown {what}")).help(help)
+}
+
+/// Where teams are declared at all, each team is declared.
+fn teams(model: &Model, out: &mut Vec<Diagnostic>) {
+    if model.teams.is_empty() {
+        return;
+    }
+    for team in model.workloads.values().filter_map(|workload| workload.team.as_ref()) {
+        if team.value != "default" && !model.teams.contains_key(&team.value) {
+            let known = suggest(&team.value, model.teams.keys().map(String::as_str));
+            out.push(unknown(team, "team", format!("{known}; or declare it: `team \"{}\"`", team.value)));
+        }
+    }
+}
+
+/// Where pools are declared at all, each pool is declared.
+fn pools(model: &Model, out: &mut Vec<Diagnostic>) {
+    if model.pools.is_empty() {
+        return;
+    }
+    for pool in model.nodes.values().filter_map(|node| node.pool.as_ref()) {
+        if !model.pools.contains_key(&pool.value) {
+            out.push(unknown(pool, "pool", suggest(&pool.value, model.pools.keys().map(String::as_str))));
+        }
+    }
+}
+
+fn workload_names(model: &mut Model, out: &mut Vec<Diagnostic>) {
+    let known: BTreeSet<String> = model.workloads.keys().cloned().collect();
+    for workload in model.workloads.values_mut() {
+        let (team, own) = (workload.team_name().to_owned(), workload.full_name());
+        for rule in &mut workload.place {
+            let Some(name) = other_workload(rule) else { continue };
+            if !name.value.contains('/') {
+                name.value = format!("{team}/{}", name.value);
+            }
+            if name.value == own {
+                let help = "to bound how many lie together write `separate within=\"node\"`, without `from=`";
+                let message = format!("\"{own}\" speaks of itself");
+                out.push(Diagnostic::error("hyphae::contradiction", name.span, message, "its own name").help(help));
+            } else if !known.contains(&name.value) {
+                out.push(unknown(name, "workload", suggest_workload(&name.value, &known)));
+            }
+        }
+    }
+    for rule in model.constraints.values_mut().flat_map(|rule| &mut rule.place) {
+        let Some(name) = other_workload(rule) else { continue };
+        if !name.value.contains('/') {
+            let help = match known.iter().find(|full| full.ends_with(&format!("/{}", name.value))) {
+                Some(full) => format!("did you mean \"{full}\"?"),
+                None => format!("write \"team/{}\"", name.value),
+            };
+            let message = "a constraint belongs to no team: the full name is needed";
+            out.push(Diagnostic::error("hyphae::unknown_name", name.span, message, "a bare name").help(help));
+        } else if !known.contains(&name.value) {
+            out.push(unknown(name, "workload", suggest_workload(&name.value, &known)));
+        }
+    }
+}
+
+/// The other workload a statement speaks of.
+fn other_workload(rule: &mut PlaceRule) -> Option<&mut Spanned<String>> {
+    match &mut rule.kind {
+        PlaceKind::SeparateFrom { from: name, .. } | PlaceKind::Near { to: name, .. } => Some(name),
+        PlaceKind::Require(_)
+        | PlaceKind::Prefer(_)
+        | PlaceKind::Spread { .. }
+        | PlaceKind::SeparateWithin { .. }
+        | PlaceKind::Survive { .. } => None,
+    }
+}
+
+/// A workload of that bare name in another team is the likeliest.
+fn suggest_workload(full: &str, known: &BTreeSet<String>) -> String {
+    let bare = full.rsplit('/').next().unwrap_or(full);
+    match known.iter().find(|other| other.rsplit('/').next() == Some(bare)) {
+        Some(other) => format!("did you mean \"{other}\"? A bare name means one's own team"),
+        None => suggest(full, known.iter().map(String::as_str)),
+    }
+}
+
+fn health_port(workload: &Workload, out: &mut Vec<Diagnostic>) {
+    let Some(health) = &workload.health else { return };
+    if !workload.ports.iter().any(|port| port.name.value == health.port.value) {
+        let help = match workload.ports.is_empty() {
+            true => format!("declare it: `port \"{}\" 8080`", health.port.value),
+            false => suggest(&health.port.value, workload.ports.iter().map(|port| port.name.value.as_str())),
+        };
+        out.push(unknown(&health.port, "port", help));
+    }
+}
+
+/// The labels of a workload, with those it has by itself.
+pub(super) fn labels_of(workload: &Workload) -> BTreeMap<&str, &str> {
+    let own = workload.labels.iter().map(|(key, value)| (key.as_str(), value.value.as_str()));
+    let implied =
+        [("team", workload.team_name()), ("kind", workload.kind.as_str()), ("name", workload.name.value.as_str())];
+    own.chain(implied).collect()
+}
+
+/// Whether a constraint speaks of a workload.
+pub(super) fn applies(rule: &ConstraintRule, workload: &Workload) -> bool {
+    let labels = labels_of(workload);
+    rule.applies_to.iter().all(|(key, value)| labels.get(key.as_str()) == Some(&value.value.as_str()))
+}
+
+fn applies_to_something(rule: &ConstraintRule, model: &Model, out: &mut Vec<Diagnostic>) {
+    let Some(first) = rule.applies_to.values().next() else { return };
+    if model.workloads.values().any(|workload| applies(rule, workload)) {
+        return;
+    }
+    let mut known: BTreeSet<&str> = BTreeSet::new();
+    for (key, value) in &rule.applies_to {
+        let values: BTreeSet<&str> =
+            model.workloads.values().filter_map(|workload| labels_of(workload).get(key.as_str()).copied()).collect();
+        if !values.contains(value.value.as_str()) {
+            known = values;
+        }
+    }
+    let help = match known.is_empty() {
+        true => "no workload has all these labels".to_owned(),
+        false => format!("no workload has all these labels; {}", suggest(&first.value, known)),
+    };
+    let message = format!("the constraint \"{}\" applies to no workload", rule.name.value);
+    out.push(Diagnostic::warning("hyphae::unused", first.span, message, "matches nothing").help(help));
+}
+
+/// Where the nodes are known, some node has what a workload asks for.
+fn extras_exist(model: &Model, out: &mut Vec<Diagnostic>) {
+    if model.nodes.is_empty() {
+        return;
+    }
+    let offered: BTreeSet<&str> =
+        model.nodes.values().flat_map(|node| node.capacity.extras.keys()).map(String::as_str).collect();
+    for workload in model.workloads.values() {
+        for (name, amount) in &workload.resources.extras {
+            if !offered.contains(name.as_str()) {
+                let message = format!("no node has any `{name}`");
+                let help = suggest(name, offered.iter().copied());
+                out.push(Diagnostic::warning("hyphae::unused", amount.span, message, "cannot be placed").help(help));
+            }
+        }
+    }
+}

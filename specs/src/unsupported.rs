@@ -1,0 +1,57 @@
+//! What the language has and this version does not enforce yet. It is refused: a promise that is not kept would be worse.
+
+use crate::{CountOrPercent, Diagnostic, Item, ItemBody, Mounted, Replicas, Span, Workload};
+
+/// An error for each construct that is understood but not enforced yet.
+pub fn unsupported(items: &[Item]) -> Vec<Diagnostic> {
+    let mut out = Vec::new();
+    for item in items {
+        match &item.body {
+            ItemBody::Pool(pool) => out.push(not_yet(
+                pool.name.span,
+                "`pool` is not supported yet",
+                "no machines are bought yet",
+                "list the machines there are as `node` blocks; `pool=` of a node may name any pool",
+            )),
+            ItemBody::Reserve(reserve) => out.push(not_yet(
+                reserve.span,
+                "`reserve` is not supported yet",
+                "no spare capacity is held back yet",
+                "remove it; `survive loss-of=… keep=…` keeps replicas of a workload through a loss",
+            )),
+            ItemBody::Workload(one) => workload(one, &mut out),
+            ItemBody::Node(_) | ItemBody::Team(_) | ItemBody::Constraint(_) | ItemBody::Objective(_) => {}
+        }
+    }
+    out
+}
+
+fn workload(workload: &Workload, out: &mut Vec<Diagnostic>) {
+    let mut mounts = |mounts: &[Mounted], word: &str, help: &str| {
+        let one = |mount: &Mounted| not_yet(mount.span, &format!("`{word}` is not supported yet"), "would not be handed in", help);
+        out.extend(mounts.iter().map(one));
+    };
+    mounts(&workload.configs, "config", "put the file into the image, or its content into a variable with `env`");
+    mounts(&workload.secrets, "secret", "have the program fetch it; do not write it into `env`, where everybody can read it");
+    if let Some(health) = &workload.health {
+        let help = "remove it; a replica counts as healthy while its process runs, and is started again when it ends";
+        out.push(not_yet(health.span, "`health` is not supported yet", "would not be checked", help));
+    }
+    if let Replicas::Scale { span, .. } = &workload.replicas {
+        let help = "write a fixed number: `replicas 3`";
+        out.push(not_yet(*span, "`scale` is not supported yet", "would not be scaled", help));
+    }
+    if let Some(schedule) = &workload.schedule {
+        let help = "remove it: the job runs once, when it is applied";
+        out.push(not_yet(schedule.span, "`schedule` is not supported yet", "would not be followed", help));
+    }
+    let surge = workload.update.max_surge.as_ref();
+    if let Some(surge) = surge.filter(|surge| !matches!(surge.value, CountOrPercent::Count(0) | CountOrPercent::Percent(0))) {
+        let help = "remove it or write 0; `max-unavailable=` bounds how many are replaced at once";
+        out.push(not_yet(surge.span, "`max-surge` above 0 is not supported yet", "none would be added", help));
+    }
+}
+
+fn not_yet(span: Span, message: &str, label: &str, help: &str) -> Diagnostic {
+    Diagnostic::error("hyphae::not_supported_yet", span, message, label).help(help)
+}

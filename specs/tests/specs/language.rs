@@ -1,0 +1,81 @@
+//! Everything that can be said, and what it means.
+
+use crate::{checked, sources};
+use hyphae_specs::*;
+
+const EVERYTHING: &str = include_str!("everything.kdl");
+
+#[test]
+fn everything_the_design_shows_parses_and_resolves() {
+    let sources = sources(EVERYTHING);
+    let (items, problems) = parse(&sources);
+    assert_eq!(problems, [], "{}", render(&problems, &sources, false));
+    assert_eq!(items.len(), 15);
+    let (model, problems) = resolve(items);
+    assert_eq!(problems, [], "{}", render(&problems, &sources, false));
+    assert_eq!(model.workloads.len(), 7);
+}
+
+#[test]
+fn exactly_what_is_not_enforced_yet_is_refused() {
+    let sources = sources(EVERYTHING);
+    let (items, _) = parse(&sources);
+    let refused: Vec<String> = unsupported(&items).iter().map(|one| one.message.clone()).collect();
+    assert_eq!(
+        refused,
+        [
+            "`pool` is not supported yet",
+            "`config` is not supported yet",
+            "`secret` is not supported yet",
+            "`health` is not supported yet",
+            "`max-surge` above 0 is not supported yet",
+            "`scale` is not supported yet",
+            "`schedule` is not supported yet",
+            "`reserve` is not supported yet",
+        ]
+    );
+}
+
+#[test]
+fn an_item_spans_its_whole_node_and_nothing_else() {
+    let sources = sources("// about x\nservice \"x\" {\n    image \"x\" // why\n} // end\n\njob \"y\" { image \"y\" } ;");
+    let (items, _) = parse(&sources);
+    let texts: Vec<&str> = items.iter().map(|item| sources.slice(item.span)).collect();
+    assert_eq!(texts, ["service \"x\" {\n    image \"x\" // why\n}", "job \"y\" { image \"y\" }"]);
+}
+
+#[test]
+fn bare_names_mean_ones_own_team() {
+    let model = load(&sources(
+        "service \"a\" team=\"t\" { image \"a\"; place { near \"b\" within=\"zone\"; separate from=\"u/b\" within=\"node\" } }
+         service \"b\" team=\"t\" { image \"b\" }
+         service \"b\" team=\"u\" { image \"b\" }",
+    ))
+    .unwrap();
+    let others: Vec<&str> = model.workloads["t/a"]
+        .place
+        .iter()
+        .map(|rule| match &rule.kind {
+            PlaceKind::Near { to, .. } => to.value.as_str(),
+            PlaceKind::SeparateFrom { from, .. } => from.value.as_str(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(others, ["t/b", "u/b"]);
+}
+
+#[test]
+fn amounts_are_exact() {
+    let checked = checked(
+        "service \"a\" { image \"a\"; resources cpu=0.001 memory=\"1.5KiB\" disk=\"2GB\" }
+         node \"n\" price=0.072501 { capacity cpu=0.3 memory=\"16GiB\" gpu-milli=1_500 }",
+    );
+    let resources = &checked.model.workloads["default/a"].resources;
+    assert_eq!(resources.cpu.as_ref().map(|cpu| cpu.value), Some(CpuMillis(1)));
+    assert_eq!(resources.memory.as_ref().map(|memory| memory.value), Some(Bytes(1536)));
+    assert_eq!(resources.disk.as_ref().map(|disk| disk.value), Some(Bytes(2_000_000_000)));
+    let node = &checked.model.nodes["n"];
+    assert_eq!(node.price.as_ref().map(|price| price.value), Some(Micros(72_501)));
+    assert_eq!(node.capacity.cpu.as_ref().map(|cpu| cpu.value), Some(CpuMillis(300)));
+    assert_eq!(node.capacity.extras["gpu-milli"].value, 1500);
+}
