@@ -30,13 +30,17 @@ pub(crate) struct SourceText {
     source: Arc<NamedSource<String>>,
     /// Lines of the file before the text, kept as blank lines before it.
     lines_before: usize,
+    /// Offsets at which the lines of `source` begin, ascending.
+    line_starts: Vec<usize>,
 }
 
 impl SourceText {
     pub(crate) fn new(name: &str, text: &str, first_line: usize) -> Self {
         let lines_before = first_line.saturating_sub(1).min(1_000_000);
         let padded = "\n".repeat(lines_before) + text;
-        Self { source: Arc::new(NamedSource::new(name, padded)), lines_before }
+        let after_newlines = padded.match_indices('\n').map(|(newline, _)| newline + 1);
+        let line_starts = std::iter::once(0).chain(after_newlines).collect();
+        Self { source: Arc::new(NamedSource::new(name, padded)), lines_before, line_starts }
     }
 
     /// A problem that concerns this range of the text.
@@ -47,7 +51,7 @@ impl SourceText {
     /// A problem with several underlined places, the first of them the important one.
     pub(crate) fn error_with_labels(&self, labels: Vec<LabeledSpan>, message: impl Into<String>) -> PolicyError {
         let offset = labels.first().map_or(0, LabeledSpan::offset) + self.lines_before;
-        let (line, column) = position(self.source.inner(), offset);
+        let (line, column) = self.position(offset);
         let labels = labels
             .into_iter()
             .map(|label| {
@@ -68,15 +72,15 @@ impl SourceText {
 
     /// The line of an offset, as the file's author counts.
     pub(crate) fn line(&self, offset: usize) -> usize {
-        position(self.source.inner(), offset + self.lines_before).0
+        self.position(offset + self.lines_before).0
     }
-}
 
-/// Line and column, both from 1, of a byte offset.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    /// Line and column, both from 1, of a byte offset in the padded text.
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let line = self.line_starts.partition_point(|start| *start <= offset).max(1);
+        let before = self.source.inner().get(self.line_starts[line - 1]..offset).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
 }
 
 impl PolicyError {

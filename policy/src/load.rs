@@ -1,7 +1,9 @@
 //! Policy files to a validated set: all problems of all files at once, or a set that is whole.
 
 use crate::error::{PolicyError, SourceText};
-use crate::statements::{BRACKETS_OPEN_MAX, Excess, FILE_BYTES_MAX, OPERATORS_MAX, Statement, statements};
+use crate::statements::{
+    BRACKETS_OPEN_MAX, Excess, FILE_BYTES_MAX, OPERATORS_MAX, POLICIES_MAX, Statement, statements,
+};
 use crate::{PolicyRef, SCHEMA};
 use cedar_policy::{
     ActionConstraint, Policy, PolicyId, PolicySet, Schema, ValidationMode, ValidationWarning, Validator,
@@ -10,6 +12,9 @@ use miette::{Diagnostic, LabeledSpan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::LazyLock;
+
+/// Problems told at once; nobody reads more.
+const ERRORS_MAX: usize = 1_000;
 
 /// A named Cedar text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,14 +55,19 @@ pub(crate) fn load(files: &[PolicySource]) -> Result<Vec<Loaded>, Vec<PolicyErro
     let mut loaded = Vec::new();
     for (index, (file, source)) in files.iter().zip(&sources).enumerate() {
         load_file(index, file, source, &mut loaded, &mut errors);
+        if errors.len() >= ERRORS_MAX {
+            break;
+        }
     }
     check_ids(&loaded, &sources, &mut errors);
     validate(&loaded, &sources, &mut errors);
     if errors.is_empty() {
         return Ok(loaded);
     }
-    let file_number = |error: &PolicyError| files.iter().position(|file| file.name == error.file);
-    errors.sort_by_key(|error| (file_number(error), error.line, error.column));
+    let names: BTreeMap<&str, usize> =
+        files.iter().enumerate().map(|(at, file)| (file.name.as_str(), at)).rev().collect();
+    errors.sort_by_key(|error| (names.get(error.file.as_str()).copied(), error.line, error.column));
+    errors.truncate(ERRORS_MAX);
     Err(errors)
 }
 
@@ -75,6 +85,12 @@ fn load_file(
         return;
     }
     let statements = statements(&file.text);
+    if loaded.len() + statements.len() > POLICIES_MAX {
+        let too_many =
+            format!("with the {} policies of this file there are more than {POLICIES_MAX}", statements.len());
+        errors.push(source.error(0..0, too_many).with_help("say more with fewer: compare with sets, labels and teams"));
+        return;
+    }
     if let Some(policies) = parse_whole(&file.text, &statements) {
         for (number, (policy, statement)) in policies.into_iter().zip(statements).enumerate() {
             // Cedar's own id is our position: unique whatever @id says.
@@ -99,7 +115,11 @@ fn load_file(
             Err(parse_errors) => {
                 let related = parse_errors.related().into_iter().flatten();
                 let all = std::iter::once(&parse_errors as &dyn Diagnostic).chain(related);
-                errors.extend(all.map(|error| from_cedar(source, &statement.range, parsed_from, error)));
+                errors
+                    .extend(all.take(ERRORS_MAX).map(|error| from_cedar(source, &statement.range, parsed_from, error)));
+                if errors.len() >= ERRORS_MAX {
+                    return;
+                }
             }
         }
     }

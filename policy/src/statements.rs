@@ -10,6 +10,8 @@ use std::ops::Range;
 
 /// Bytes a file may have.
 pub(crate) const FILE_BYTES_MAX: usize = 1 << 20;
+/// Policies that all files together may have.
+pub(crate) const POLICIES_MAX: usize = 10_000;
 /// Brackets of any kind open at once.
 pub(crate) const BRACKETS_OPEN_MAX: usize = 32;
 /// Operators in one policy, `.` and `if` among them: what else nests an expression.

@@ -139,6 +139,10 @@ fn hostile_files_get_a_clear_error() {
     );
     assert!(error(&" ".repeat(1_048_577)).message.contains("bytes"));
     assert!(Policies::load(&[source("a.cedar", &"(".repeat(1_000_000))]).is_err());
+    assert!(error(&PERMIT.repeat(10_001)).message.contains("more than 10000"));
+    let refused = errors(&[source("a.cedar", &";\n".repeat(5_000)), source("b.cedar", &";".repeat(5_000))]);
+    assert_eq!(refused.len(), 1_000, "what is told has an end");
+    assert_eq!((refused[999].file.as_str(), refused[999].line), ("a.cedar", 1_000));
 }
 
 /// Cedar's validator passes what is too deep for its stack; what the bounds let through must not be.
