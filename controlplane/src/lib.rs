@@ -9,4 +9,5 @@ pub mod observed;
 pub mod plan;
 pub mod raft;
 pub mod rollout;
+pub mod server;
 pub mod state;
