@@ -7,6 +7,7 @@
 
 pub mod observed;
 pub mod plan;
+pub mod planner;
 pub mod raft;
 pub mod rollout;
 pub mod server;

@@ -29,6 +29,9 @@ pub struct PlanDocument {
     pub cost: CostChange,
     /// How it was computed.
     pub solve: SolveEntry,
+    /// Worth knowing: warnings about the sources, a policy set that comes into force.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// The sources it was made from, so that a saved plan is whole.
     pub inputs: Inputs,
 }

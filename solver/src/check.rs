@@ -3,7 +3,7 @@
 //! It knows nothing of models, programs or searches, shares no code with them, and computes in exact integers. [`verify`]
 //! is the last word on every placement the crate hands out.
 
-use crate::{Placed, Problem, Rule, Violation};
+use crate::{Constraint, Placed, Problem, Rule, Violation};
 use std::collections::BTreeMap;
 
 /// Every hard condition that `placed` breaks, sorted. Empty means that the placement may be carried out. `problem` must be
@@ -30,6 +30,49 @@ pub fn check(problem: &Problem, placed: &[Placed]) -> Vec<Violation> {
 pub fn excused(problem: &Problem) -> Vec<Violation> {
     let mut violations = check(problem, &problem.current);
     violations.retain(|v| !matches!(v, Violation::TooMany { .. } | Violation::Malformed { .. }));
+    if !problem.held.is_empty() {
+        let quota = |position: usize| matches!(problem.constraints[position].rule, Rule::Quota { .. });
+        violations.retain(|violation| match violation {
+            Violation::Capacity { .. } => false,
+            Violation::Rule { constraint, .. } => !quota(*constraint),
+            _ => true,
+        });
+        violations.extend(held_too_much(problem));
+        violations.sort_unstable();
+    }
+    violations
+}
+
+/// Capacities and quotas that [`Problem::held`] exceeds.
+fn held_too_much(problem: &Problem) -> Vec<Violation> {
+    let held = |resource: usize, counts: &dyn Fn(&Placed) -> bool| -> u128 {
+        let entries = problem.current.iter().zip(&problem.held).filter(|(placed, _)| counts(placed));
+        entries.map(|(_, held)| u128::from(held[resource])).fold(0, u128::saturating_add)
+    };
+    let mut violations = Vec::new();
+    let mut occupied: Vec<usize> = problem.current.iter().map(|placed| placed.node).collect();
+    occupied.sort_unstable();
+    occupied.dedup();
+    for node in occupied {
+        for (resource, &capacity) in problem.nodes[node].capacity.iter().enumerate() {
+            let used = held(resource, &|placed| placed.node == node);
+            if used > u128::from(capacity) {
+                violations.push(Violation::Capacity { node, resource, used, capacity });
+            }
+        }
+    }
+    for (constraint, Constraint { rule, .. }) in problem.constraints.iter().enumerate() {
+        let Rule::Quota { workloads, max } = rule else { continue };
+        let over = max.iter().map(|(resource, max)| {
+            let used = held(*resource, &|placed| workloads.contains(&placed.workload));
+            used.saturating_sub(u128::from(*max)).div_ceil(u128::from(problem.resources[*resource].scale.max(1)))
+        });
+        let units = over.fold(0, u128::saturating_add);
+        if units > 0 {
+            let units = u64::try_from(units).unwrap_or(u64::MAX);
+            violations.push(Violation::Rule { constraint, units });
+        }
+    }
     violations
 }
 

@@ -32,6 +32,10 @@ pub struct Problem {
     pub constraints: Vec<Constraint>,
     /// The running replicas: at most one entry for each pair, counts > 0.
     pub current: Vec<Placed>,
+    /// What each entry of `current` holds in all, per resource; empty: count × demand. They differ while a workload's demand changes, and
+    /// only what is held too much *now* (capacity, quotas) is excused.
+    #[serde(default)]
+    pub held: Vec<Vec<u64>>,
     /// What to prefer among the placements that hold.
     pub objective: Objective,
 }

@@ -173,6 +173,15 @@ impl Problem {
     }
 
     fn validate_current(&self) -> Result<(), ProblemError> {
+        let entries = if self.held.is_empty() { 0 } else { self.current.len() };
+        if self.held.len() != entries {
+            let what = "the list of what running replicas hold".to_owned();
+            return Err(ProblemError::Length { what, expected: entries, found: self.held.len() });
+        }
+        if let Some(held) = self.held.iter().find(|held| held.len() != self.resources.len()) {
+            let (what, expected) = ("what running replicas hold".to_owned(), self.resources.len());
+            return Err(ProblemError::Length { what, expected, found: held.len() });
+        }
         let mut seen = BTreeSet::new();
         for placed in &self.current {
             let what = || "a running replica".to_owned();

@@ -19,7 +19,7 @@ mod syntax;
 mod units;
 mod unsupported;
 
-pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity, did_you_mean};
 pub use format::format;
 pub use model::*;
 pub use parse::parse;

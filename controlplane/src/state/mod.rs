@@ -20,6 +20,9 @@ pub use commands::{Command, Outcome, Refusal};
 pub use encoding::{DecodeError, decode, encode};
 pub use share::share;
 
+/// How many replicas (addresses) a node takes when nothing else is said.
+pub const NODE_REPLICAS_DEFAULT: u64 = 250;
+
 /// Everything a cluster has agreed on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {

@@ -82,7 +82,7 @@ pub fn small(seed: u64) -> Problem {
         shape: if dice.chance(50) { Shape::Pack } else { Shape::Spread },
         move_price_micros: dice.chance(35).then(|| dice.below(6)),
     };
-    Problem { resources, topologies, nodes, workloads, constraints, current, objective }
+    Problem { resources, topologies, nodes, workloads, constraints, current, held: Vec::new(), objective }
 }
 
 fn rule(dice: &mut Dice, nodes: usize, workloads: usize, resources: usize) -> Constraint {

@@ -1,0 +1,173 @@
+//! Which nodes a workload may be on: its `require`s, the nodes' taints, and the `place` gate, asked once for each class of like nodes.
+
+use super::program::{Origin, rules_of};
+use super::sources::Merged;
+use crate::state::{NodeRecord, State};
+use hyphae_policy::{NodeFacts, WorkloadFacts};
+use hyphae_solver::NodeIdx;
+use hyphae_specs::{LabelTest, PlaceKind, Workload, WorkloadKind};
+use std::collections::BTreeMap;
+
+/// Something that keeps a workload off nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Ineligible {
+    /// Where it is written, if it is: a `require`, or a policy (column 1).
+    pub(super) origin: Option<Origin>,
+    /// For people.
+    pub(super) text: String,
+    /// Which nodes, ascending.
+    pub(super) nodes: Vec<NodeIdx>,
+}
+
+/// The nodes, in classes that no label test and no policy can tell apart.
+pub(super) struct Eligibility<'a> {
+    state: &'a State,
+    merged: &'a Merged,
+    classes: Vec<Class<'a>>,
+}
+
+struct Class<'a> {
+    name: &'a str,
+    node: &'a NodeRecord,
+    /// With the implied "node" and "pool".
+    labels: BTreeMap<String, String>,
+    members: Vec<NodeIdx>,
+}
+
+impl<'a> Eligibility<'a> {
+    pub(super) fn new(state: &'a State, merged: &'a Merged) -> Self {
+        let by_name = tests_name_nodes(merged);
+        // A policy that names a node can tell it from its like: it is then a class of its own.
+        let named = merged.policies.named_nodes();
+        let mut classes: BTreeMap<_, Class<'a>> = BTreeMap::new();
+        for (position, (name, node)) in state.nodes.iter().enumerate() {
+            let key = (&node.pool, &node.labels, &node.taints, (by_name || named.contains(name)).then_some(name));
+            let class = || Class { name, node, labels: implied(name, node), members: Vec::new() };
+            classes.entry(key).or_insert_with(class).members.push(position);
+        }
+        Self { state, merged, classes: classes.into_values().collect() }
+    }
+
+    /// The nodes whose labels pass every test, ascending.
+    pub(super) fn matching(&self, tests: &[LabelTest]) -> Vec<NodeIdx> {
+        let classes = self.classes.iter().filter(|class| tests.iter().all(|test| test.matches(&class.labels)));
+        let mut nodes: Vec<NodeIdx> = classes.flat_map(|class| class.members.iter().copied()).collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// The nodes the workload may be on, ascending, and what keeps it off the others. A cordoned node counts only where it `held` a replica
+    /// already.
+    pub(super) fn of(&self, workload: &Workload, held: impl Fn(NodeIdx) -> bool) -> (Vec<NodeIdx>, Vec<Ineligible>) {
+        let facts = workload_facts(workload);
+        let mut eligible = Vec::new();
+        let mut reasons = Reasons::default();
+        for class in &self.classes {
+            let before = reasons.count;
+            self.requirements(workload, class, &mut reasons);
+            let missing =
+                class.node.taints.iter().filter(|taint| !workload.tolerates.iter().any(|t| t.value == **taint));
+            for taint in missing {
+                reasons.push(None, format!("taint \"{taint}\" is not tolerated"), &class.members);
+            }
+            if reasons.count == before {
+                self.place_gate(&facts, class, &mut reasons);
+            }
+            if reasons.count == before {
+                eligible.extend(class.members.iter().copied());
+            }
+        }
+        let schedulable: Vec<bool> = self.state.nodes.values().map(|node| node.schedulable).collect();
+        let cordoned: Vec<NodeIdx> =
+            eligible.iter().copied().filter(|node| !schedulable[*node] && !held(*node)).collect();
+        if !cordoned.is_empty() {
+            eligible.retain(|node| !cordoned.contains(node));
+            reasons.push(None, "cordoned".to_owned(), &cordoned);
+        }
+        eligible.sort_unstable();
+        (eligible, reasons.list.into_values().collect())
+    }
+
+    fn requirements(&self, workload: &Workload, class: &Class<'_>, reasons: &mut Reasons) {
+        for rule in rules_of(workload, self.merged) {
+            let PlaceKind::Require(tests) = &rule.kind else { continue };
+            if !tests.iter().all(|test| test.matches(&class.labels)) {
+                let origin = Origin::new(&self.merged.sources, rule.span);
+                reasons.push(Some(origin.clone()), origin.text, &class.members);
+            }
+        }
+    }
+
+    fn place_gate(&self, workload: &WorkloadFacts, class: &Class<'_>, reasons: &mut Reasons) {
+        let facts = node_facts(class.name, class.node);
+        let decision = self.merged.policies.place(workload, &facts);
+        if decision.allowed {
+            return;
+        }
+        if decision.policies.is_empty() {
+            let text = decision.reason("place");
+            reasons.push(None, text, &class.members);
+        }
+        for policy in decision.policies {
+            let message = policy.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+            let text = format!("policy \"{}\"{message}", policy.id);
+            let origin = Origin { file: policy.file, line: policy.line, column: 1, text: text.clone() };
+            reasons.push(Some(origin), text, &class.members);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Reasons {
+    list: BTreeMap<(Option<Origin>, String), Ineligible>,
+    count: usize,
+}
+
+impl Reasons {
+    fn push(&mut self, origin: Option<Origin>, text: String, nodes: &[NodeIdx]) {
+        self.count += 1;
+        let key = (origin.clone(), text.clone());
+        let entry = self.list.entry(key).or_insert_with(|| Ineligible { origin, text, nodes: Vec::new() });
+        entry.nodes.extend_from_slice(nodes);
+        entry.nodes.sort_unstable();
+    }
+}
+
+fn implied(name: &str, node: &NodeRecord) -> BTreeMap<String, String> {
+    let mut labels = node.labels.clone();
+    labels.insert("node".to_owned(), name.to_owned());
+    if !node.pool.is_empty() {
+        labels.insert("pool".to_owned(), node.pool.clone());
+    }
+    labels
+}
+
+fn tests_name_nodes(merged: &Merged) -> bool {
+    let rules = merged.model.workloads.values().flat_map(|workload| rules_of(workload, merged));
+    rules.into_iter().any(|rule| match &rule.kind {
+        PlaceKind::Require(tests) | PlaceKind::Prefer(tests) => tests.iter().any(|test| test.key.value == "node"),
+        _ => false,
+    })
+}
+
+/// A workload as policies see it.
+pub(super) fn workload_facts(workload: &Workload) -> WorkloadFacts {
+    WorkloadFacts {
+        kind: match workload.kind {
+            WorkloadKind::Service => hyphae_policy::WorkloadKind::Service,
+            WorkloadKind::Job => hyphae_policy::WorkloadKind::Job,
+            WorkloadKind::Daemon => hyphae_policy::WorkloadKind::Daemon,
+        },
+        team: workload.team_name().to_owned(),
+        name: workload.name.value.clone(),
+        labels: workload.labels.iter().map(|(key, value)| (key.clone(), value.value.clone())).collect(),
+    }
+}
+
+fn node_facts(name: &str, node: &NodeRecord) -> NodeFacts {
+    NodeFacts {
+        name: name.to_owned(),
+        pool: (!node.pool.is_empty()).then(|| node.pool.clone()),
+        labels: node.labels.clone(),
+    }
+}

@@ -1,0 +1,294 @@
+//! The planner: files and a state in, an exact and proven plan out. Pure but for the solver's deadline; offline and server run this code.
+//!
+//! ```text
+//! State + files --sources--> Merged --program--> Problem --solver--> placement --changes--> Change --waves--> Step
+//!                                \--gates--> Denied                        \-- reasons --> Unplaced
+//! verify: the same pipeline with the plan's own assignments in place of the solver's
+//! ```
+
+mod changes;
+mod eligibility;
+mod explain;
+mod gates;
+mod offline;
+mod program;
+mod reasons;
+mod resources;
+mod sources;
+mod template;
+mod verify;
+mod waves;
+
+pub use explain::{ExplainedNode, ExplainedRule, Explanation, explain};
+pub use offline::offline_state;
+pub use verify::{VerifyError, verify};
+
+use crate::plan::{
+    Action, Assignment, Change, CostChange, Denied, Inputs, PlanDocument, SolveEntry, Status, TierEntry,
+};
+use crate::state::{State, Step, WorkloadRecord};
+use hyphae_policy::UserFacts;
+use hyphae_solver::{Placed, Solution, SolveOptions, Tier};
+use hyphae_specs::{CountOrPercent, Diagnostic, Sources};
+use program::Program;
+use sources::Merged;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+use waves::{Budget, Waves};
+
+/// What to plan.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The cluster as it is.
+    pub state: &'a State,
+    /// What to change about it.
+    pub inputs: Inputs,
+    /// Who asks.
+    pub user: UserFacts,
+    /// How long the solver may take.
+    pub deadline: Duration,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The specs or policies are not good; every problem of every file.
+    #[error("the sources have problems")]
+    Sources {
+        /// Problems in KDL files.
+        diagnostics: Vec<Diagnostic>,
+        /// Problems in Cedar files.
+        policies: Vec<hyphae_policy::PolicyError>,
+        /// What they are in.
+        sources: Sources,
+    },
+    /// A workload that is named does not exist.
+    #[error("there is no workload {name:?}")]
+    NoSuchWorkload {
+        /// As named.
+        name: String,
+        /// Those that exist.
+        known: Vec<String>,
+    },
+    /// The solver refuses the problem: numbers beyond what it can add up.
+    #[error("the problem can not be solved: {0}")]
+    Problem(#[from] hyphae_solver::ProblemError),
+}
+
+impl PlanError {
+    /// Every problem, rendered for people without colour.
+    pub fn problems(&self) -> Vec<String> {
+        vec![self.render(false)]
+    }
+
+    /// Everything that is wrong, with file, line, underlined text and help.
+    pub fn render(&self, color: bool) -> String {
+        match self {
+            Self::Sources { diagnostics, policies, sources } => {
+                let mut text = hyphae_specs::render(diagnostics, sources, color);
+                text.push_str(&hyphae_policy::render(policies, color));
+                text
+            }
+            Self::NoSuchWorkload { name, known } => {
+                let near = hyphae_specs::did_you_mean(name, known.iter().map(String::as_str));
+                let help = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+                format!("there is no workload {name:?}{help}\n")
+            }
+            Self::Problem(problem) => format!("the problem can not be solved: {problem}\n"),
+        }
+    }
+}
+
+/// Makes a plan. It has passed the independent checker, whatever its status.
+///
+/// # Errors
+/// Sources that are not good, workloads that do not exist, numbers the solver can not add up.
+#[expect(clippy::disallowed_methods, reason = "how long planning took is part of the plan")]
+pub fn plan(request: &Request<'_>) -> Result<PlanDocument, PlanError> {
+    let begun = Instant::now();
+    let Request { state, inputs, user, deadline } = request;
+    let merged = sources::merge(state, inputs)?;
+    let program = program::program(state, &merged);
+    let mut denied = gates::deploy(state, &merged, &program, user);
+    let options = SolveOptions { time_limit: *deadline, explain: true, ..SolveOptions::default() };
+    let solution = hyphae_solver::solve(&program.problem, &options)?;
+    let steps = Ordered::new(state, &merged, &program, &solution.placed);
+    let cost = cost(state, &program, &solution.placed);
+    if denied.is_empty() && !steps.changes.is_empty() {
+        denied = gates::apply(&merged, user, disrupted(&steps.changes), cost_change(cost));
+    }
+    let mut document = document(state, inputs, &merged, &program, &solution, steps, cost, denied);
+    document.solve.millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(document)
+}
+
+/// Changes in their order.
+struct Ordered {
+    changes: Vec<Change>,
+    waves: Vec<Vec<(usize, Step)>>,
+}
+
+impl Ordered {
+    fn new(state: &State, merged: &Merged, program: &Program, placed: &[Placed]) -> Self {
+        let mut changes = changes::changes(state, program, placed);
+        let budgets = budgets(state, merged, program, placed);
+        let Waves { steps, broken_first } = waves::waves(state, program, &changes, &budgets);
+        for position in broken_first {
+            changes[position].why.push_str("; stopped before its replacement starts: there is no room for both");
+        }
+        Self { changes, waves: steps }
+    }
+
+    /// By wave, the changes that have a step in it.
+    fn change_indices(&self) -> Vec<Vec<usize>> {
+        let indices = |wave: &Vec<(usize, Step)>| {
+            let changes: BTreeSet<usize> = wave.iter().map(|(change, _)| *change).collect();
+            changes.into_iter().collect()
+        };
+        self.waves.iter().map(indices).collect()
+    }
+}
+
+fn budgets(state: &State, merged: &Merged, program: &Program, placed: &[Placed]) -> BTreeMap<String, Budget> {
+    let generations = changes::generations(state, program);
+    let placed_of = placed_of(program, placed);
+    let workloads = merged.model.workloads.iter().enumerate();
+    let budget = |(position, (name, workload)): (usize, (&String, &hyphae_specs::Workload))| {
+        let wanted = program.problem.workloads[position].wanted;
+        let unavailable = workload.update.max_unavailable.as_ref().map_or(CountOrPercent::Count(1), |max| max.value);
+        let unavailable_max = unavailable.of(wanted).max(1);
+        (name.clone(), Budget { unavailable_max, placed: placed_of[position], generation: generations[position] })
+    };
+    workloads.map(budget).collect()
+}
+
+fn disrupted(changes: &[Change]) -> u64 {
+    let stops = changes.iter().filter(|change| change.action != Action::Start);
+    stops.map(|change| u64::from(change.count)).sum()
+}
+
+/// Price of the nodes that hold anything, before and after.
+fn cost(state: &State, program: &Program, placed: &[Placed]) -> CostChange {
+    let before: BTreeSet<&str> = state.replicas.values().map(|replica| replica.node.as_str()).collect();
+    let before = before.iter().filter_map(|node| state.nodes.get(*node)).map(|node| node.price_micros).sum();
+    let after: BTreeSet<usize> = placed.iter().map(|placed| placed.node).collect();
+    let after = after.iter().map(|node| program.problem.nodes[*node].price_micros).sum();
+    CostChange { before_micros: before, after_micros: after }
+}
+
+fn cost_change(cost: CostChange) -> i64 {
+    let signed = |micros: u64| i64::try_from(micros).unwrap_or(i64::MAX);
+    signed(cost.after_micros).saturating_sub(signed(cost.before_micros))
+}
+
+#[expect(clippy::too_many_arguments, reason = "the document is put together from everything")]
+fn document(
+    state: &State,
+    inputs: &Inputs,
+    merged: &Merged,
+    program: &Program,
+    solution: &Solution,
+    steps: Ordered,
+    cost: CostChange,
+    denied: Vec<Denied>,
+) -> PlanDocument {
+    let status = match solution {
+        _ if !denied.is_empty() => Status::Denied,
+        solution if !solution.shortages.is_empty() => Status::Shortage,
+        solution if solution.tiers.iter().all(|tier| tier.proven) => Status::Optimal,
+        _ => Status::Feasible,
+    };
+    PlanDocument {
+        revision: state.revision,
+        status,
+        tiers: solution.tiers.iter().map(tier_entry).collect(),
+        assignments: assignments(program, &solution.placed),
+        nodes_bought: Vec::new(),
+        waves: steps.change_indices(),
+        changes: steps.changes,
+        unplaced: solution.shortages.iter().map(|shortage| reasons::unplaced(program, shortage)).collect(),
+        denied,
+        cost,
+        solve: SolveEntry {
+            millis: 0,
+            method: solution.stats.method.clone(),
+            variables: solution.stats.variables,
+            constraints: solution.stats.constraints,
+            checked: true,
+        },
+        notes: notes(state, merged),
+        inputs: inputs.clone(),
+    }
+}
+
+fn notes(state: &State, merged: &Merged) -> Vec<String> {
+    let mut notes = merged.warnings.clone();
+    if merged.policies_changed {
+        let files = |count: usize| if count == 1 { "1 file".to_owned() } else { format!("{count} files") };
+        notes.push(match state.policies.len() {
+            0 => format!("policies: a set of {} comes into force", files(merged.policy_files.len())),
+            old => format!(
+                "policies: the set of {} is replaced by one of {}",
+                files(old),
+                files(merged.policy_files.len())
+            ),
+        });
+    }
+    notes
+}
+
+fn tier_entry(tier: &hyphae_solver::TierValue) -> TierEntry {
+    let (name, priority) = match tier.tier {
+        Tier::Shortage(priority) => ("shortage", Some(priority)),
+        Tier::Repair => ("repair", None),
+        Tier::Soft => ("soft", None),
+        Tier::Disruption => ("disruption", None),
+        Tier::Cost => ("cost", None),
+        Tier::PricedCost => ("priced-cost", None),
+        Tier::Shape => ("shape", None),
+    };
+    TierEntry { tier: name.to_owned(), priority, value: tier.value, bound: tier.bound, proven: tier.proven }
+}
+
+fn assignments(program: &Program, placed: &[Placed]) -> Vec<Assignment> {
+    let assignment = |placed: &Placed| Assignment {
+        workload: program.workloads[placed.workload].clone(),
+        node: program.nodes[placed.node].clone(),
+        count: placed.count,
+    };
+    let mut assignments: Vec<Assignment> = placed.iter().map(assignment).collect();
+    assignments.sort();
+    assignments
+}
+
+/// Replicas placed, by workload.
+fn placed_of(program: &Program, placed: &[Placed]) -> Vec<u32> {
+    let mut placed_of = vec![0; program.workloads.len()];
+    placed.iter().for_each(|placed| placed_of[placed.workload] += placed.count);
+    placed_of
+}
+
+/// The workloads as the state will know them.
+fn records(state: &State, merged: &Merged, program: &Program, placed: &[Placed]) -> BTreeMap<String, WorkloadRecord> {
+    let generations = changes::generations(state, program);
+    let placed_of = placed_of(program, placed);
+    let workloads = merged.model.workloads.iter().enumerate();
+    let record = |(position, (name, workload)): (usize, (&String, &hyphae_specs::Workload))| {
+        let wanted = program.problem.workloads[position].wanted;
+        let generation = generations[position];
+        let record = WorkloadRecord {
+            service_id: state.workloads.get(name).map_or(0, |record| record.service_id),
+            kind: workload.kind.as_str().to_owned(),
+            wanted,
+            unplaced: wanted - placed_of[position],
+            generation,
+            templates: BTreeMap::from([(generation, program.templates[position].clone())]),
+            finished: BTreeMap::new(),
+        };
+        (name.clone(), record)
+    };
+    workloads.map(record).collect()
+}
+
+#[cfg(test)]
+mod tests;

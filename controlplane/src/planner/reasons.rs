@@ -1,0 +1,107 @@
+//! The solver's causes and repairs, told in the words of those who wrote the constraints.
+
+use super::program::{Origin, Program};
+use crate::plan::{Conflict, RepairEntry, Unplaced};
+use hyphae_solver::{Cause, NodeIdx, Repair, Rule, Shortage, WorkloadIdx};
+
+/// A solver's shortage as an entry of the plan.
+pub(super) fn unplaced(program: &Program, shortage: &Shortage) -> Unplaced {
+    Unplaced {
+        workload: program.workloads[shortage.workload].clone(),
+        count: shortage.missing,
+        conflict: shortage.conflict.iter().flat_map(|cause| conflicts(program, shortage.workload, cause)).collect(),
+        repairs: shortage.repairs.iter().map(|repair| repair_entry(program, repair)).collect(),
+        proven: shortage.proven,
+    }
+}
+
+fn nowhere(text: String) -> Conflict {
+    Conflict { file: None, line: None, column: None, constraint: text }
+}
+
+fn written(origin: &Origin, text: String) -> Conflict {
+    Conflict { file: Some(origin.file.clone()), line: Some(origin.line), column: Some(origin.column), constraint: text }
+}
+
+fn conflicts(program: &Program, workload: WorkloadIdx, cause: &Cause) -> Vec<Conflict> {
+    match cause {
+        Cause::NotEligible => ineligible(program, workload),
+        Cause::PerNodeMax => vec![nowhere("a daemon has one replica on each node".to_owned())],
+        Cause::Rule(constraint) => {
+            let origin = &program.origins[*constraint];
+            vec![written(origin, origin.text.clone())]
+        }
+        Cause::Capacity { resource, needed, free, fragmented } => {
+            let amount = |amount| program.resources.amount_text(*resource, amount);
+            let name = program.resources.name_text(*resource);
+            let one = amount(program.problem.workloads[workload].demand[*resource]);
+            vec![nowhere(match fragmented {
+                true => {
+                    format!("{name}: {} free in all, but no allowed node has {one} free for one replica", amount(*free))
+                }
+                false => format!("{name}: {} needed, {} free on the allowed nodes", amount(*needed), amount(*free)),
+            })]
+        }
+    }
+}
+
+fn ineligible(program: &Program, workload: WorkloadIdx) -> Vec<Conflict> {
+    let all = program.nodes.len();
+    if all == 0 {
+        return vec![nowhere("there are no nodes".to_owned())];
+    }
+    let reasons = program.ineligible[workload].iter().map(|reason| {
+        let text = format!("{} (rules out {} of {all} nodes)", reason.text, reason.nodes.len());
+        reason.origin.as_ref().map_or_else(|| nowhere(text.clone()), |origin| written(origin, text.clone()))
+    });
+    reasons.collect()
+}
+
+fn repair_entry(program: &Program, repair: &Repair) -> RepairEntry {
+    match repair {
+        Repair::AddNodes { like, count } => {
+            let what = if *count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
+            let adds = format!("{what} like {} ({})", program.nodes[*like], node_text(program, *like));
+            RepairEntry { text: format!("add {adds}"), adds: Some(adds) }
+        }
+        Repair::DropRule(constraint) => {
+            let Origin { file, line, text, .. } = &program.origins[*constraint];
+            RepairEntry { text: format!("remove or relax `{text}` ({file}:{line})"), adds: None }
+        }
+        Repair::WantFewer { workload, by } => {
+            let (name, wanted) = (&program.workloads[*workload], program.problem.workloads[*workload].wanted);
+            let text = format!("run {} replicas of {name} instead of {wanted}", wanted.saturating_sub(*by));
+            RepairEntry { text, adds: None }
+        }
+    }
+}
+
+fn node_text(program: &Program, node: NodeIdx) -> String {
+    let capacity = &program.problem.nodes[node].capacity;
+    let amount =
+        |resource: usize, unit: &str| format!("{}{unit}", program.resources.amount_text(resource, capacity[resource]));
+    let zone = program.problem.topologies.iter().zip(&program.problem.nodes[node].domains);
+    let domains = zone.filter(|(topology, _)| topology.key != "node");
+    let domains =
+        domains.filter_map(|(topology, domain)| Some(format!("{} {}", topology.key, topology.domains[(*domain)?])));
+    [amount(0, " cpu"), amount(1, "")].into_iter().chain(domains).collect::<Vec<_>>().join(", ")
+}
+
+/// The rules that name the workload, as written.
+pub(super) fn rules(program: &Program, workload: WorkloadIdx) -> Vec<super::ExplainedRule> {
+    let names = |rule: &Rule| match rule {
+        Rule::Spread { workload: of, .. }
+        | Rule::LimitPerDomain { workload: of, .. }
+        | Rule::Near { workload: of, .. }
+        | Rule::Prefer { workload: of, .. } => *of == workload,
+        Rule::SeparateFrom { a, b, .. } => *a == workload || *b == workload,
+        Rule::Quota { workloads, .. } | Rule::AllOrNothing { workloads } => workloads.contains(&workload),
+    };
+    let rules = program.problem.constraints.iter().zip(&program.origins);
+    let rules = rules.filter(|(constraint, _)| names(&constraint.rule));
+    let explained = |(constraint, origin): (&hyphae_solver::Constraint, &Origin)| super::ExplainedRule {
+        rule: written(origin, origin.text.clone()),
+        hard: constraint.weight.is_none(),
+    };
+    rules.map(explained).collect()
+}
