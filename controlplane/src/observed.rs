@@ -154,6 +154,11 @@ impl Observed {
 }
 
 impl NodeObserved {
+    /// What it last told that is there.
+    pub fn replicas(&self) -> impl Iterator<Item = &ReplicaId> {
+        self.replicas.keys()
+    }
+
     /// Whether all its replicas are known.
     pub fn has_reported(&self) -> bool {
         self.reported

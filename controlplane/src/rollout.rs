@@ -8,7 +8,7 @@ use crate::observed::Observed;
 use crate::state::commands::{AdvanceRollout, JobFinished};
 use crate::state::{ReplicaId, ReplicaRecord, State};
 use hyphae_api::v1::ReplicaState;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A replica must have been running for so long.
 pub const SETTLED_MS: u64 = 1_000;
@@ -35,12 +35,13 @@ pub fn waiting(state: &State, observed: &Observed, now_ms: u64) -> Vec<Waiting> 
     let Some(rollout) = &state.rollout else { return Vec::new() };
     let touched: BTreeSet<&ReplicaId> =
         rollout.waves.iter().take(rollout.released).flatten().map(|step| step.replica()).collect();
+    let present = Present::of(state, observed, now_ms);
     touched
         .into_iter()
         .filter_map(|replica| {
             let reason = match state.replicas.get(replica) {
                 Some(record) => not_settled(state, observed, replica, record, now_ms),
-                None => not_gone(state, observed, replica, now_ms),
+                None => present.not_gone(replica),
             };
             reason.map(|reason| Waiting { replica: replica.clone(), reason })
         })
@@ -88,19 +89,34 @@ fn not_settled(
     }
 }
 
-fn not_gone(state: &State, observed: &Observed, id: &ReplicaId, now_ms: u64) -> Option<String> {
-    for node in state.nodes.keys() {
-        if observed.is_given_up(node, now_ms) {
-            continue;
+/// What is known to be somewhere, on the nodes that are still waited for.
+struct Present<'a> {
+    nodes: BTreeMap<&'a ReplicaId, &'a str>,
+    /// One that has not told yet what it runs: it may have anything.
+    untold: Option<&'a str>,
+}
+
+impl<'a> Present<'a> {
+    fn of(state: &'a State, observed: &'a Observed, now_ms: u64) -> Self {
+        let mut present = Self { nodes: BTreeMap::new(), untold: None };
+        for name in state.nodes.keys().filter(|name| !observed.is_given_up(name, now_ms)) {
+            match observed.node(name) {
+                Some(node) if node.has_reported() => {
+                    present.nodes.extend(node.replicas().map(|id| (id, name.as_str())))
+                }
+                _ => present.untold = Some(name),
+            }
         }
-        if observed.replica(node, id).is_some() {
-            return Some(format!("stopping on {node}"));
-        }
-        if !observed.node(node).is_some_and(|node| node.has_reported()) {
-            return Some(format!("node {node} has not told yet what it runs"));
+        present
+    }
+
+    fn not_gone(&self, id: &ReplicaId) -> Option<String> {
+        match (self.nodes.get(id), self.untold) {
+            (Some(node), _) => Some(format!("stopping on {node}")),
+            (None, Some(node)) => Some(format!("node {node} has not told yet what it runs")),
+            (None, None) => None,
         }
     }
-    None
 }
 
 fn is_job(state: &State, id: &ReplicaId) -> bool {
@@ -129,7 +145,6 @@ mod tests {
     use crate::observed::LOST_AFTER_MS;
     use crate::state::{Capacity, NodeRecord, Rollout, Step, WorkloadRecord};
     use hyphae_api::v1::{ReplicaReport, ReplicaStatus};
-    use std::collections::BTreeMap;
 
     fn id() -> ReplicaId {
         ReplicaId { workload: "default/web".to_owned(), index: 0 }

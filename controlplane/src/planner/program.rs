@@ -139,7 +139,8 @@ fn held(
     let mut held: BTreeMap<(WorkloadIdx, NodeIdx), Vec<u64>> =
         current.keys().map(|pair| (*pair, vec![0; resources.len()])).collect();
     for (id, replica) in &state.replicas {
-        let (Ok(workload), Ok(node)) = (workloads.binary_search(&id.workload), nodes.binary_search(&replica.node)) else {
+        let (Ok(workload), Ok(node)) = (workloads.binary_search(&id.workload), nodes.binary_search(&replica.node))
+        else {
             continue;
         };
         let template = state.workloads.get(&id.workload).and_then(|record| record.templates.get(&replica.generation));

@@ -16,6 +16,7 @@ mod agents;
 mod clock;
 mod driver;
 mod events;
+mod gates;
 mod limit;
 mod links;
 mod operators;
@@ -31,6 +32,7 @@ use crate::state::Command;
 use crate::state::commands::Initialise;
 use clock::Clock;
 use events::Events;
+use gates::Gates;
 use hyphae_api::MESSAGE_BYTES_MAX;
 use hyphae_api::v1::agents_server::AgentsServer;
 use hyphae_api::v1::control_plane_server::ControlPlaneServer;
@@ -116,6 +118,7 @@ struct Shared {
     events: Events,
     links: Links,
     planning: Planning,
+    gates: Gates,
     clock: Clock,
     /// Cancelled when the server ends; every stream ends with it.
     end: CancellationToken,
@@ -153,6 +156,7 @@ impl Server {
             events: Events::default(),
             links: Links::default(),
             planning: Planning::default(),
+            gates: Gates::default(),
             clock,
             end: end.clone(),
         });

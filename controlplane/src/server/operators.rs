@@ -2,14 +2,15 @@
 
 use super::links::{Links, LogGuard, SharedLinks};
 use super::planning::deadline;
-use super::{Shared, socket, status};
+use super::{Shared, gates, socket, status};
 use crate::plan::{InputFile, Inputs, PlanDocument};
+use crate::planner::{self, PlanError, VerifyError};
 use crate::raft::{ReadError, WriteError};
 use crate::state::commands::SetSchedulable;
-use crate::state::{Command, Outcome, Refusal, Release, State, StoredSource};
+use crate::state::{Command, Outcome, Refusal, State, StoredSource, WorkloadRecord};
 use hyphae_api::v1::control_plane_server::ControlPlane;
 use hyphae_api::v1::*;
-use hyphae_policy::UserFacts;
+use hyphae_policy::{OperateAction, UserFacts};
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -36,6 +37,10 @@ impl Operators {
 
     async fn read(&self) -> Result<Arc<State>, Status> {
         self.shared.consensus.read().await.map_err(read_status)
+    }
+
+    fn may_read(&self, state: &State, user: &UserFacts) -> Result<(), Status> {
+        self.shared.gates.operate(state, user, &OperateAction::Read)
     }
 
     fn push(&self, kind: &str, node: &str, text: String) {
@@ -71,6 +76,34 @@ pub(super) fn write_status(error: WriteError) -> Status {
     }
 }
 
+fn plan_status(error: &PlanError) -> Status {
+    let text = error.problems().join("\n");
+    match error {
+        PlanError::NoSuchWorkload { .. } => Status::not_found(text),
+        PlanError::Sources { .. } | PlanError::Problem(_) => Status::invalid_argument(text),
+    }
+}
+
+fn verify_status(error: &VerifyError) -> Status {
+    let text = error.to_string();
+    match error {
+        VerifyError::Denied(_) => Status::permission_denied(text),
+        VerifyError::Sources(_) => Status::invalid_argument(text),
+        VerifyError::Moved { .. } | VerifyError::Unknown { .. } | VerifyError::Broken(_) | VerifyError::Altered(_) => {
+            Status::failed_precondition(text)
+        }
+    }
+}
+
+/// "1 wave", "3 waves".
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+fn workload<'a>(state: &'a State, name: &str) -> Result<&'a WorkloadRecord, Status> {
+    state.workloads.get(name).ok_or_else(|| Status::not_found(format!("no workload is named \"{name}\"")))
+}
+
 /// A full name; a bare one is the default team's.
 fn full_name(name: &str) -> String {
     match name.contains('/') {
@@ -85,13 +118,29 @@ impl ControlPlane for Operators {
     type LogsStream = LogStream;
 
     async fn plan(&self, request: Request<PlanRequest>) -> Result<Response<PlanReply>, Status> {
-        let _user = user(&request)?;
-        let request = request.into_inner();
-        let _deadline = deadline(request.deadline_millis);
-        let files = request.files.into_iter().map(|file| InputFile { file: file.name, text: file.text });
-        let _inputs = Inputs { files: files.collect(), delete: request.delete };
-        let _state = self.read().await?;
-        Err(Status::unimplemented("the planner is not in this build"))
+        let user = user(&request)?;
+        let PlanRequest { files, deadline_millis, delete } = request.into_inner();
+        let files = files.into_iter().map(|file| InputFile { file: file.name, text: file.text });
+        let inputs = Inputs { files: files.collect(), delete };
+        let state = self.read().await?;
+        self.may_read(&state, &user)?;
+        let deadline = deadline(deadline_millis);
+        let planned = self
+            .shared
+            .planning
+            .run(move || {
+                let request = planner::Request { state: &state, inputs, user, deadline };
+                planner::plan(&request).map(|document| serde_json::to_string(&document))
+            })
+            .await?;
+        match planned {
+            Ok(document) => {
+                let plan_json =
+                    document.map_err(|error| Status::internal(format!("the plan can not be sent: {error}")))?;
+                Ok(Response::new(PlanReply { plan_json, problems: Vec::new() }))
+            }
+            Err(error) => Ok(Response::new(PlanReply { plan_json: String::new(), problems: error.problems() })),
+        }
     }
 
     async fn apply(&self, request: Request<ApplyRequest>) -> Result<Response<ApplyReply>, Status> {
@@ -99,46 +148,45 @@ impl ControlPlane for Operators {
         let document: PlanDocument = serde_json::from_str(&request.into_inner().plan_json)
             .map_err(|error| Status::invalid_argument(format!("this is not a plan document: {error}")))?;
         let state = self.read().await?;
-        if document.revision != state.revision {
-            let stale = Refusal::Stale { made_at: document.revision, now: state.revision };
-            tracing::info!(target: "audit", user = user.name, made_at = document.revision, revision = state.revision, decision = "refused", reason = "stale", "apply");
-            return Err(Status::failed_precondition(stale.to_string()));
+        let (made_at, now) = (document.revision, state.revision);
+        let audit_refusal = |status: Status| {
+            tracing::info!(target: "audit", user = user.name, made_at, revision = now, decision = "refused", reason = status.message(), "apply");
+            status
+        };
+        if made_at != now {
+            let stale = Refusal::Stale { made_at, now };
+            return Err(audit_refusal(Status::failed_precondition(stale.to_string())));
         }
         let facts = user.clone();
-        let release: Release = self
-            .shared
-            .planning
-            .run(move || {
-                let _ = (&state, &document, &facts);
-                Err::<Release, Status>(Status::unimplemented("the planner is not in this build"))
-            })
-            .await??;
+        let verified = self.shared.planning.run(move || planner::verify(&state, &document, &facts)).await?;
+        let release = verified.map_err(|error| audit_refusal(verify_status(&error)))?;
         let waves = release.waves.len();
+        let workloads: Vec<String> = release.objects_put.keys().chain(&release.objects_removed).cloned().collect();
         let written = self.shared.consensus.write(Command::ApplyRelease(Box::new(release))).await;
-        let Outcome { revision, .. } = match written {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                tracing::info!(target: "audit", user = user.name, decision = "refused", reason = %error, "apply");
-                return Err(write_status(error));
-            }
-        };
-        tracing::info!(target: "audit", user = user.name, revision, decision = "applied", "apply");
-        self.push("applied", "", format!("{} has applied a plan: revision {revision}, {waves} waves", user.name));
+        let Outcome { revision, .. } = written.map_err(|error| audit_refusal(write_status(error)))?;
+        tracing::info!(target: "audit", user = user.name, made_at, revision, decision = "applied", objects = ?workloads, "apply");
+        self.push(
+            "applied",
+            "",
+            format!("{} has applied a plan: revision {revision}, {}", user.name, counted(waves, "wave")),
+        );
         Ok(Response::new(ApplyReply { revision }))
     }
 
     async fn status(&self, request: Request<StatusRequest>) -> Result<Response<StatusReply>, Status> {
-        let wanted: Vec<String> = request.into_inner().workloads.iter().map(|name| full_name(name)).collect();
         let state = self.shared.consensus.applied();
-        if let Some(unknown) = wanted.iter().find(|name| !state.workloads.contains_key(*name)) {
-            return Err(Status::not_found(format!("no workload is named \"{unknown}\"")));
+        self.may_read(&state, &user(&request)?)?;
+        let wanted: Vec<String> = request.into_inner().workloads.iter().map(|name| full_name(name)).collect();
+        for name in &wanted {
+            workload(&state, name)?;
         }
         let now_ms = self.shared.clock.now_ms();
         Ok(Response::new(status::status(&state, &self.shared.observed(), &wanted, now_ms)))
     }
 
-    async fn nodes(&self, _request: Request<NodesRequest>) -> Result<Response<NodesReply>, Status> {
+    async fn nodes(&self, request: Request<NodesRequest>) -> Result<Response<NodesReply>, Status> {
         let state = self.shared.consensus.applied();
+        self.may_read(&state, &user(&request)?)?;
         let now_ms = self.shared.clock.now_ms();
         Ok(Response::new(status::nodes(&state, &self.shared.observed(), now_ms)))
     }
@@ -149,15 +197,20 @@ impl ControlPlane for Operators {
     ) -> Result<Response<SetNodeSchedulableReply>, Status> {
         let user = user(&request)?;
         let SetNodeSchedulableRequest { node, schedulable } = request.into_inner();
+        let state = self.read().await?;
+        if let Some(record) = state.nodes.get(&node) {
+            let action = OperateAction::Cordon(gates::node_facts(&node, record));
+            self.shared.gates.operate(&state, &user, &action)?;
+        }
         let command = SetSchedulable { node: node.clone(), schedulable };
         let outcome = self.shared.consensus.write(Command::SetSchedulable(command)).await.map_err(write_status)?;
-        tracing::info!(target: "audit", user = user.name, node, schedulable, decision = "applied", "cordon");
         let (kind, done) = if schedulable { ("node-uncordoned", "uncordoned") } else { ("node-cordoned", "cordoned") };
         self.push(kind, &node, format!("{} has {done} it", user.name));
         Ok(Response::new(SetNodeSchedulableReply { revision: outcome.revision }))
     }
 
     async fn events(&self, request: Request<EventsRequest>) -> Result<Response<Self::EventsStream>, Status> {
+        self.may_read(&self.shared.consensus.applied(), &user(&request)?)?;
         let EventsRequest { follow, workload } = request.into_inner();
         let workload = (!workload.is_empty()).then(|| full_name(&workload));
         let (to_reader, events) = mpsc::channel(QUEUE);
@@ -166,20 +219,20 @@ impl ControlPlane for Operators {
     }
 
     async fn logs(&self, request: Request<LogsRequest>) -> Result<Response<Self::LogsStream>, Status> {
+        let user = user(&request)?;
         let request = request.into_inner();
-        let workload = full_name(&request.workload);
+        let name = full_name(&request.workload);
         let state = self.shared.consensus.applied();
-        if !state.workloads.contains_key(&workload) {
-            return Err(Status::not_found(format!("no workload is named \"{workload}\"")));
-        }
-        let chosen = state.replicas_of(&workload).filter(|(id, _)| request.index.is_none_or(|index| index == id.index));
+        let action = OperateAction::Logs(gates::workload_facts(&name, workload(&state, &name)?));
+        self.shared.gates.operate(&state, &user, &action)?;
+        let chosen = state.replicas_of(&name).filter(|(id, _)| request.index.is_none_or(|index| index == id.index));
         let (to_reader, chunks) = mpsc::channel(QUEUE);
         let mut guards = Vec::new();
         let mut problem = None;
         for (id, record) in chosen {
             let start = LogStart {
                 request: 0,
-                workload: workload.clone(),
+                workload: name.clone(),
                 index: id.index,
                 follow: request.follow,
                 tail_lines: request.tail_lines,
@@ -195,7 +248,7 @@ impl ControlPlane for Operators {
             }
         }
         if guards.is_empty() {
-            let none = || Status::not_found(format!("{workload} has no such replica now; `hyphae status` lists them"));
+            let none = || Status::not_found(format!("{name} has no such replica now; `hyphae status` lists them"));
             return Err(problem.unwrap_or_else(none));
         }
         let end = Box::pin(self.shared.end.clone().cancelled_owned());
@@ -203,13 +256,25 @@ impl ControlPlane for Operators {
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {
-        let _user = user(&request)?;
-        let _workload = full_name(&request.into_inner().workload);
-        Err(Status::unimplemented("the planner is not in this build"))
+        let user = user(&request)?;
+        let name = full_name(&request.into_inner().workload);
+        let state = self.read().await?;
+        self.may_read(&state, &user)?;
+        let explained = self
+            .shared
+            .planning
+            .run(move || planner::explain(&state, &name).map(|explanation| serde_json::to_string(&explanation)))
+            .await?;
+        let explanation_json = explained
+            .map_err(|error| plan_status(&error))?
+            .map_err(|error| Status::internal(format!("the explanation can not be sent: {error}")))?;
+        Ok(Response::new(ExplainReply { explanation_json }))
     }
 
-    async fn sources(&self, _request: Request<SourcesRequest>) -> Result<Response<SourcesReply>, Status> {
-        Ok(Response::new(SourcesReply { files: sources(&self.shared.consensus.applied()) }))
+    async fn sources(&self, request: Request<SourcesRequest>) -> Result<Response<SourcesReply>, Status> {
+        let state = self.shared.consensus.applied();
+        self.may_read(&state, &user(&request)?)?;
+        Ok(Response::new(SourcesReply { files: sources(&state) }))
     }
 }
 

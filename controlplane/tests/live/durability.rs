@@ -2,7 +2,10 @@
 //!
 //! Both run this test program again as a child: the first to kill it, the second to give it a mount namespace of its own.
 
+use crate::cluster::Agent;
+use hyphae_api::v1::Hello;
 use hyphae_controlplane::raft::{Consensus, Options, WriteError};
+use hyphae_controlplane::server::{Server, ServerConfig, ServerError};
 use hyphae_controlplane::state::commands::{Initialise, RegisterNode};
 use hyphae_controlplane::state::{Capacity, Command};
 use std::collections::BTreeMap;
@@ -75,7 +78,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     let mut acknowledged = BTreeMap::new();
     for round in 0..ROUNDS {
         let first = acknowledged.values().max().copied().unwrap_or(0) + 1;
-        let mut writer = child("child_that_writes_until_it_is_killed")
+        let mut writer = child("durability::child_that_writes_until_it_is_killed")
             .env(DIR, dir.path())
             .env(FIRST, first.to_string())
             .stdout(Stdio::piped())
@@ -123,7 +126,7 @@ fn a_full_disk_refuses_writes_and_loses_nothing() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let program = child("child_on_a_small_disk");
+    let program = child("durability::child_on_a_small_disk");
     // The mount is the child's alone and goes with it, however it ends.
     let output = std::process::Command::new("unshare")
         .args(["--mount", "--propagation", "private"])
@@ -149,6 +152,7 @@ fn child_on_a_small_disk() {
     runtime().block_on(async {
         refused_beforehand(dir).await;
         failed_while_writing(dir).await;
+        server_ends_itself(dir).await;
     });
     println!("survived a full disk");
 }
@@ -198,10 +202,34 @@ async fn failed_while_writing(dir: &Path) {
     consensus.close().await;
     assert!(closing.elapsed() < Duration::from_secs(4), "the file is let go of");
 
+    match Consensus::open(&data, Options { free_bytes_min: 0 }).await {
+        // The write that failed has left a little room.
+        Ok(consensus) => consensus.close().await,
+        Err(error) => assert!(error.to_string().contains("No space left"), "{error}"),
+    }
     std::fs::remove_file(&ballast).unwrap();
     let consensus = open(&data, 0).await;
     let found = consensus.read().await.unwrap().nodes["n0"].price_micros;
     assert!(found >= acknowledged && found <= acknowledged + 1, "{acknowledged} acknowledged, {found} found");
     consensus.write(number(0, 10_000, 0)).await.unwrap();
     consensus.close().await;
+}
+
+/// The server tells the agent, ends by itself with the reason, and starts again.
+async fn server_ends_itself(dir: &Path) {
+    let config = ServerConfig { free_bytes_min: 0, ..ServerConfig::new(dir.join("c"), dir.join("c.sock")) };
+    let mut handle = Server::start(config.clone()).await.unwrap();
+    Agent::try_attach_to(handle.socket().to_owned(), Agent::hello("n1")).await.unwrap();
+    let ballast = fill(dir, 1 << 20);
+    let labels = [("heavy".to_owned(), "x".repeat(8 << 20))].into();
+    let heavy = Hello { labels, ..Agent::hello("n2") };
+    let refused = Agent::try_attach_to(handle.socket().to_owned(), heavy).await.err().unwrap();
+    assert!(refused.message().contains("No space left"), "{refused}");
+    let ended = tokio::time::timeout(Duration::from_secs(10), handle.wait()).await.unwrap().unwrap_err();
+    let text = ended.to_string();
+    assert!(matches!(ended, ServerError::Storage { .. }) && text.contains("No space left"), "{text}");
+    std::fs::remove_file(&ballast).unwrap();
+    let handle = Server::start(config).await.unwrap();
+    Agent::try_attach_to(handle.socket().to_owned(), Agent::hello("n1")).await.unwrap();
+    handle.shutdown().await.unwrap();
 }

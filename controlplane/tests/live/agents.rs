@@ -1,8 +1,6 @@
 //! The server over its real socket, with agents that only pretend to run what they are given.
 
-mod cluster;
-
-use cluster::{Agent, TestServer, one_workload, status_of};
+use crate::cluster::{Agent, TestServer, one_workload, status_of};
 use hyphae_api::v1::*;
 use std::time::Duration;
 use tonic::Code;

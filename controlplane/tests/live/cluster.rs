@@ -82,12 +82,7 @@ impl TestServer {
     }
 
     async fn channel(&self) -> Channel {
-        let socket = self.socket();
-        let connector = tower::service_fn(move |_| {
-            let socket = socket.clone();
-            async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-        });
-        Endpoint::from_static("http://server").connect_with_connector(connector).await.unwrap()
+        channel(self.socket()).await
     }
 
     pub(crate) async fn client(&self) -> ControlPlaneClient<Channel> {
@@ -121,6 +116,14 @@ impl TestServer {
         };
         assert!(tokio::time::timeout(LONG, wait).await.is_ok(), "never: {what}; {:#?}", self.status().await);
     }
+}
+
+async fn channel(socket: PathBuf) -> Channel {
+    let connector = tower::service_fn(move |_| {
+        let socket = socket.clone();
+        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
+    });
+    Endpoint::from_static("http://server").connect_with_connector(connector).await.unwrap()
 }
 
 pub(crate) async fn status_of(server: &TestServer, workload: &str) -> WorkloadStatus {
@@ -195,9 +198,13 @@ impl Agent {
 
     /// Says hello and waits for the welcome.
     pub(crate) async fn try_attach(server: &TestServer, hello: Hello) -> Result<Self, Status> {
+        Self::try_attach_to(server.socket(), hello).await
+    }
+
+    pub(crate) async fn try_attach_to(socket: PathBuf, hello: Hello) -> Result<Self, Status> {
         let (to_server, outbound) = mpsc::channel(64);
         to_server.send(AgentMessage { message: Some(FromAgent::Hello(hello)) }).await.unwrap();
-        let mut client = AgentsClient::new(server.channel().await);
+        let mut client = AgentsClient::new(channel(socket).await);
         let mut from_server = client.attach(ReceiverStream::new(outbound)).await?.into_inner();
         let first = from_server.message().await?.and_then(|message| message.message);
         let Some(Message::Welcome(welcome)) = first else { panic!("no welcome but {first:?}") };
@@ -245,6 +252,16 @@ impl Agent {
         });
         let report = ReplicaReport { complete: true, replicas: replicas.collect() };
         self.to_server.send(AgentMessage { message: Some(FromAgent::Report(report)) }).await.unwrap();
+    }
+
+    /// From now on, whatever the server wants runs at once.
+    pub(crate) fn obey(mut self) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(async move {
+            loop {
+                let share = self.share().await;
+                self.report(&share, ReplicaState::Running).await;
+            }
+        })
     }
 
     pub(crate) async fn log(&mut self, request: u64, data: &[u8]) {

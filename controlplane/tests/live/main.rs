@@ -1,0 +1,6 @@
+//! The server for real: its socket, its disk, its end.
+
+mod agents;
+mod cluster;
+mod durability;
+mod operators;
