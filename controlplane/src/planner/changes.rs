@@ -6,7 +6,7 @@ use super::program::Program;
 use super::template::difference;
 use crate::plan::{Action, Change};
 use crate::state::State;
-use hyphae_solver::Placed;
+use hyphae_solver::{Placed, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Replicas of one workload on their nodes: node name to (index, generation), ascending.
@@ -152,8 +152,8 @@ impl Difference<'_> {
         let running: usize = runs.values().map(Vec::len).sum();
         let wanted = self.program.problem.workloads[self.position].wanted;
         let why = match action {
-            Action::Start if !self.state.workloads.contains_key(self.name) => "new".to_owned(),
-            Action::Start => format!("{running} running, {wanted} wanted"),
+            Action::Start if !self.state.workloads.contains_key(self.name) => format!("new{}", self.guided()),
+            Action::Start => format!("{running} running, {wanted} wanted{}", self.guided()),
             _ if (wanted as usize) < running => format!("{running} running, only {wanted} wanted"),
             _ => "no longer has a place".to_owned(),
         };
@@ -179,7 +179,25 @@ impl Difference<'_> {
         let keeps_off = self.program.ineligible[self.position].iter().find(|reason| reason.nodes.contains(&node));
         match keeps_off {
             Some(reason) => format!("{from} is no longer allowed: {}", reason.text),
-            None => "keeps the constraints at the lowest cost".to_owned(),
+            None => format!("keeps the constraints at the lowest cost{}", self.guided()),
         }
+    }
+
+    /// What decided where its replicas go: its `require`s, policies and rules as written; without any, the cluster's objective alone.
+    fn guided(&self) -> String {
+        let keeps_off = self.program.ineligible[self.position].iter().map(|reason| reason.text.as_str());
+        let where_to = |position: &usize| {
+            let rule = &self.program.problem.constraints[*position].rule;
+            !matches!(rule, Rule::Quota { .. } | Rule::AllOrNothing { .. })
+        };
+        let rules = super::reasons::rules_naming(self.program, self.position).filter(where_to);
+        let rules = rules.map(|position| self.program.origins[position].text.as_str());
+        let mut texts: Vec<&str> = Vec::new();
+        for text in keeps_off.chain(rules) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        if texts.is_empty() { String::new() } else { format!("; by {}", texts.join(", ")) }
     }
 }

@@ -89,7 +89,17 @@ fn node_text(program: &Program, node: NodeIdx) -> String {
 
 /// The rules that name the workload, as written.
 pub(super) fn rules(program: &Program, workload: WorkloadIdx) -> Vec<super::ExplainedRule> {
-    let names = |rule: &Rule| match rule {
+    let explained = |position: usize| {
+        let origin = &program.origins[position];
+        let hard = program.problem.constraints[position].weight.is_none();
+        super::ExplainedRule { rule: written(origin, origin.text.clone()), hard }
+    };
+    rules_naming(program, workload).map(explained).collect()
+}
+
+/// The positions of the rules that name the workload.
+pub(super) fn rules_naming(program: &Program, workload: WorkloadIdx) -> impl Iterator<Item = usize> + '_ {
+    let names = move |rule: &Rule| match rule {
         Rule::Spread { workload: of, .. }
         | Rule::LimitPerDomain { workload: of, .. }
         | Rule::Near { workload: of, .. }
@@ -97,11 +107,6 @@ pub(super) fn rules(program: &Program, workload: WorkloadIdx) -> Vec<super::Expl
         Rule::SeparateFrom { a, b, .. } => *a == workload || *b == workload,
         Rule::Quota { workloads, .. } | Rule::AllOrNothing { workloads } => workloads.contains(&workload),
     };
-    let rules = program.problem.constraints.iter().zip(&program.origins);
-    let rules = rules.filter(|(constraint, _)| names(&constraint.rule));
-    let explained = |(constraint, origin): (&hyphae_solver::Constraint, &Origin)| super::ExplainedRule {
-        rule: written(origin, origin.text.clone()),
-        hard: constraint.weight.is_none(),
-    };
-    rules.map(explained).collect()
+    let rules = program.problem.constraints.iter().enumerate();
+    rules.filter(move |(_, constraint)| names(&constraint.rule)).map(|(position, _)| position)
 }

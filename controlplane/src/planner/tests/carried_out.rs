@@ -24,7 +24,8 @@ fn a_new_service_is_spread_and_the_plan_is_optimal() {
     assert!(document.tiers.iter().all(|tier| tier.proven && tier.value == tier.bound), "{:?}", document.tiers);
     let nodes: Vec<&str> = document.assignments.iter().map(|assignment| assignment.node.as_str()).collect();
     assert_eq!(nodes, ["n1", "n2", "n3"]);
-    assert!(document.changes.iter().all(|change| change.action == Action::Start && change.why == "new"));
+    assert!(document.changes.iter().all(|change| change.action == Action::Start));
+    assert_eq!(document.changes[0].why, "new; by spread over=\"zone\" max-skew=1");
     carry_out(&mut state, &document);
     assert_eq!(running(&state), assigned(&document));
     let again = planned(&state, WEB);
