@@ -87,10 +87,13 @@ pub struct ContainerRecord {
 pub enum TaskState {
     /// Created, not started; or something is wrong with it.
     NotStarted,
-    /// Running (or paused).
-    Running,
-    /// Ended with this code.
-    Exited(i32),
+    /// Running (or paused), with this process id.
+    Running {
+        /// Of its first process.
+        pid: u32,
+    },
+    /// Ended.
+    Exited,
 }
 
 /// What a new container is made of.
@@ -104,8 +107,6 @@ pub struct NewContainer {
     pub labels: HashMap<String, String>,
     /// The OCI runtime specification, JSON.
     pub spec: Vec<u8>,
-    /// The snapshot its root file system is made from.
-    pub chain_id: String,
     /// Files that its output is appended to; they must exist.
     pub stdout: PathBuf,
     /// As `stdout`.
@@ -180,30 +181,31 @@ impl Containerd {
         let request = self.request(ListTasksRequest { filter: String::new() });
         let reply = self.client().tasks().list(request).await;
         let tasks = reply.map_err(|status| ContainerdError::new("list tasks", status))?.into_inner().tasks;
-        let state = |status: TaskStatus, exit_status: u32| match status {
-            TaskStatus::Running | TaskStatus::Paused | TaskStatus::Pausing => TaskState::Running,
-            TaskStatus::Stopped => TaskState::Exited(exit_status.cast_signed()),
+        let state = |status: TaskStatus, pid: u32| match status {
+            TaskStatus::Running | TaskStatus::Paused | TaskStatus::Pausing => TaskState::Running { pid },
+            TaskStatus::Stopped => TaskState::Exited,
             TaskStatus::Created | TaskStatus::Unknown => TaskState::NotStarted,
         };
         // The container's id is in `id` (1.6 leaves `container_id` empty here).
-        Ok(tasks.into_iter().map(|task| (task.id.clone(), state(task.status(), task.exit_status))).collect())
+        Ok(tasks.into_iter().map(|task| (task.id.clone(), state(task.status(), task.pid))).collect())
     }
 
-    /// Makes a container and its task and starts it. On failure nothing of it remains (as far as containerd answers).
-    pub async fn start(&self, new: NewContainer) -> Result<(), ContainerdError> {
-        // A snapshot that an earlier start left behind would carry its files over.
-        self.remove_snapshot(&new.id).await?;
-        let started = self.start_steps(&new).await;
-        if started.is_err() {
-            if let Err(error) = self.remove(&new.id).await {
-                tracing::warn!(container = new.id, %error, "what a failed start left cannot be removed now");
-            }
-        }
-        started
+    /// Makes the root file system of a container that is about to be made. What an earlier start left is removed first: it would
+    /// carry its files over.
+    pub async fn prepare_rootfs(&self, id: &str, chain_id: &str) -> Result<Vec<Mount>, ContainerdError> {
+        self.remove_snapshot(id).await?;
+        let request = self.request(PrepareSnapshotRequest {
+            snapshotter: self.snapshotter.clone(),
+            key: id.to_owned(),
+            parent: chain_id.to_owned(),
+            labels: HashMap::from([("containerd.io/gc.root".to_owned(), "hyphae".to_owned())]),
+        });
+        let reply = self.client().snapshots().prepare(request).await;
+        Ok(reply.map_err(|status| ContainerdError::new("prepare the root file system", status))?.into_inner().mounts)
     }
 
-    async fn start_steps(&self, new: &NewContainer) -> Result<(), ContainerdError> {
-        let rootfs = self.prepare(&new.id, &new.chain_id).await?;
+    /// Makes a container and its task and starts it. The process id of its first process. After a failure, `remove` what there is.
+    pub async fn run(&self, new: &NewContainer, rootfs: Vec<Mount>) -> Result<u32, ContainerdError> {
         let container = Container {
             id: new.id.clone(),
             labels: new.labels.clone(),
@@ -226,22 +228,11 @@ impl Containerd {
             ..CreateTaskRequest::default()
         });
         let created = self.client().tasks().create(request).await;
-        created.map_err(|status| ContainerdError::new("create the task", status))?;
+        let pid = created.map_err(|status| ContainerdError::new("create the task", status))?.into_inner().pid;
         let request = self.request(StartRequest { container_id: new.id.clone(), exec_id: String::new() });
         let started = self.client().tasks().start(request).await;
         started.map_err(|status| ContainerdError::new("start the task", status))?;
-        Ok(())
-    }
-
-    async fn prepare(&self, key: &str, chain_id: &str) -> Result<Vec<Mount>, ContainerdError> {
-        let request = self.request(PrepareSnapshotRequest {
-            snapshotter: self.snapshotter.clone(),
-            key: key.to_owned(),
-            parent: chain_id.to_owned(),
-            labels: HashMap::from([("containerd.io/gc.root".to_owned(), "hyphae".to_owned())]),
-        });
-        let reply = self.client().snapshots().prepare(request).await;
-        Ok(reply.map_err(|status| ContainerdError::new("prepare the root file system", status))?.into_inner().mounts)
+        Ok(pid)
     }
 
     /// Sends a signal to the first process of a task, or to all. A task that is gone already is fine.

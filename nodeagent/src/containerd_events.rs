@@ -13,8 +13,8 @@ pub enum TaskEvent {
     Exited {
         /// Which container.
         container_id: String,
-        /// As a shell would show it.
-        code: i32,
+        /// Its process id: tells this run of the container from the next.
+        pid: u32,
     },
     /// The kernel killed a process of a container because the memory limit was reached.
     OutOfMemory {
@@ -54,7 +54,7 @@ fn decode(envelope: &Envelope) -> Option<TaskEvent> {
             let exit = TaskExit::decode(value).ok()?;
             // Processes started by `exec` end too; their id is another.
             (exit.id == exit.container_id)
-                .then(|| TaskEvent::Exited { container_id: exit.container_id, code: exit.exit_status.cast_signed() })
+                .then(|| TaskEvent::Exited { container_id: exit.container_id, pid: exit.pid })
         }
         "/tasks/oom" => Some(TaskEvent::OutOfMemory { container_id: TaskOom::decode(value).ok()?.container_id }),
         _ => None,

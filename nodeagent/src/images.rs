@@ -23,7 +23,7 @@ use containerd_client::services::v1::{
 };
 use containerd_client::types;
 use futures::StreamExt;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tonic::Code;
@@ -389,16 +389,26 @@ impl Images {
         Ok(images.into_iter().map(|image| image.name).collect())
     }
 
-    /// Removes the images that are not in `used` (references as written); containerd then collects their content. What was removed.
-    pub async fn remove_unused(&self, used: &BTreeSet<String>) -> Result<Vec<String>, ContainerdError> {
+    /// Removes the images that have not been in `used` (references as written) for so long; containerd then collects their content.
+    /// `unused_since` is remembered from call to call. What was removed.
+    pub async fn remove_unused(
+        &self,
+        used: &BTreeSet<String>,
+        unused_since: &mut BTreeMap<String, u64>,
+        now_millis: u64,
+        unused_millis_max: u64,
+    ) -> Result<Vec<String>, ContainerdError> {
         let used: BTreeSet<String> = used
             .iter()
             .filter_map(|written| Reference::parse(written).ok())
             .map(|reference| reference.to_string())
             .collect();
+        let names = self.names().await?;
+        unused_since.retain(|name, _| names.contains(name) && !used.contains(name));
         let mut removed = Vec::new();
-        for name in self.names().await? {
-            if used.contains(&name) {
+        for name in names.into_iter().filter(|name| !used.contains(name)) {
+            let since = *unused_since.entry(name.clone()).or_insert(now_millis);
+            if now_millis.saturating_sub(since) < unused_millis_max {
                 continue;
             }
             let request = self.containerd.request(DeleteImageRequest { name: name.clone(), sync: false, target: None });

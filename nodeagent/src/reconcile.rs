@@ -24,6 +24,8 @@ pub const LOGS_KEPT_MILLIS: u64 = 60_000;
 pub const GRACE_MILLIS_DEFAULT: u64 = 10_000;
 /// A SIGKILL that seems to have had no effect is sent again after this.
 pub const KILL_AGAIN_MILLIS: u64 = 5_000;
+/// After an action that failed, nothing is tried on the same replica for so long.
+pub const HOLD_MILLIS: u64 = 1_000;
 
 /// What containerd says of a replica's container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +90,8 @@ pub struct Seen {
     pub history: History,
     /// Between SIGTERM and SIGKILL, for what runs now (its spec may be gone already).
     pub stop_grace_millis: u64,
+    /// Nothing is done to it before: its last action failed.
+    pub hold_until_millis: u64,
 }
 
 impl Seen {
@@ -100,6 +104,7 @@ impl Seen {
             traces: Traces::None,
             history: History::default(),
             stop_grace_millis: GRACE_MILLIS_DEFAULT,
+            hold_until_millis: 0,
         }
     }
 }
@@ -184,14 +189,14 @@ pub fn reconcile(wanted: Option<&WantedShare>, observed: &Observed, now_millis: 
     };
     // What must go goes first: it may hold what the new needs (a host port, memory).
     for (id, seen) in &observed.replicas {
-        if seen.doing.is_none() {
+        if seen.doing.is_none() && !turn.holds(seen, &mut decision) {
             turn.end(id, seen, wanted.replicas.get(id).map(|replica| &**replica), &mut decision);
         }
     }
     for (id, replica) in &wanted.replicas {
         let absent = Seen::absent();
         let seen = observed.replicas.get(id).unwrap_or(&absent);
-        if seen.doing.is_none() && seen.container == Container::Absent {
+        if seen.doing.is_none() && seen.container == Container::Absent && !turn.holds(seen, &mut decision) {
             turn.begin(replica, seen, &mut decision);
         }
     }
@@ -208,6 +213,15 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
+    /// True when its last action failed just now. A clock that was set back must not hold it for long.
+    fn holds(&self, seen: &Seen, decision: &mut Decision) -> bool {
+        let until = seen.hold_until_millis.min(self.now_millis.saturating_add(HOLD_MILLIS));
+        if until > self.now_millis {
+            decision.wake(until);
+        }
+        until > self.now_millis
+    }
+
     /// What is there and must not stay.
     fn end(&self, id: &ReplicaId, seen: &Seen, wanted: Option<&Wanted>, decision: &mut Decision) {
         match seen.container {

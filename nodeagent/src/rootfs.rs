@@ -11,7 +11,7 @@ use std::path::Path;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The users an image knows. A file that is missing is as good as empty.
-pub fn users(mounts: &[Mount]) -> UserDatabase {
+pub(crate) fn users(mounts: &[Mount]) -> UserDatabase {
     let layers = layers(mounts);
     let read = |path: &str| layers.iter().find_map(|layer| read_beneath(layer, path)).unwrap_or_default();
     UserDatabase::read(&read("etc/passwd"), &read("etc/group"))

@@ -123,7 +123,7 @@ fn command(command: &[String], args: &[String], image: &RunConfig) -> Vec<String
 }
 
 /// `web-3`, at most 63 characters.
-fn hostname(wanted: &Wanted) -> String {
+pub fn hostname(wanted: &Wanted) -> String {
     let (name, _) = wanted.id.name_and_team();
     let index = wanted.id.index.to_string();
     let name: String = name.chars().filter(|char| char.is_ascii_alphanumeric() || *char == '-').take(52).collect();

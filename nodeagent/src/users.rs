@@ -91,11 +91,6 @@ impl UserDatabase {
         let home = known.map_or(if uid == 0 { "/root" } else { "/" }, |entry| entry.home.as_str()).to_owned();
         Some(User { uid, gid, groups, home })
     }
-
-    /// True when `text` can be resolved without any file: a number, or nothing.
-    pub fn is_numeric(text: &str) -> bool {
-        text.split(':').all(|part| part.is_empty() || part.parse::<u32>().is_ok())
-    }
 }
 
 #[cfg(test)]

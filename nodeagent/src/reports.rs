@@ -1,0 +1,77 @@
+//! What has to be told to the server: the statuses that differ from those it was told. Pure.
+
+use crate::reconcile::Runtime;
+use crate::replica::ReplicaId;
+use crate::status::{Subject, status};
+use crate::world::World;
+use hyphae_api::v1::{ReplicaReport, ReplicaState, ReplicaStatus};
+use std::collections::BTreeMap;
+
+/// Remembers what was told.
+#[derive(Debug)]
+pub struct Reports {
+    node: String,
+    /// As of the last look, with the times their states were entered.
+    present: BTreeMap<ReplicaId, ReplicaStatus>,
+    /// As of the last report; `None`: the server has to be told everything.
+    told: Option<BTreeMap<ReplicaId, ReplicaStatus>>,
+}
+
+impl Reports {
+    /// Nothing was told yet.
+    pub fn new(node: &str) -> Self {
+        Self { node: node.to_owned(), present: BTreeMap::new(), told: None }
+    }
+
+    /// A new stream, or one that lost something: the next report is complete.
+    pub fn tell_everything(&mut self) {
+        self.told = None;
+    }
+
+    /// The report that is due, if one is. Count it as told with `told`, once it is on its way.
+    pub fn due(&mut self, world: &World, now_millis: u64) -> Option<ReplicaReport> {
+        self.look(world, now_millis);
+        // Before containers were listed once, nothing complete can be said.
+        let Some(told) = &self.told else {
+            return (world.observed.runtime == Runtime::Listed).then(|| ReplicaReport {
+                complete: true,
+                replicas: self.present.values().filter(|status| status.state() != ReplicaState::Stopped).cloned().collect(),
+            });
+        };
+        let replicas: Vec<ReplicaStatus> =
+            self.present.iter().filter(|(id, status)| told.get(*id) != Some(*status)).map(|(_, status)| status.clone()).collect();
+        (!replicas.is_empty()).then_some(ReplicaReport { complete: false, replicas })
+    }
+
+    /// The report is on its way.
+    pub fn told(&mut self) {
+        self.told = Some(self.present.clone());
+    }
+
+    /// The present status of every replica.
+    pub fn statuses(&self) -> impl Iterator<Item = &ReplicaStatus> {
+        self.present.values()
+    }
+
+    fn look(&mut self, world: &World, now_millis: u64) {
+        let wanted = world.wanted.as_ref().map(|share| &share.replicas);
+        let ids = world.observed.replicas.keys().chain(wanted.into_iter().flat_map(BTreeMap::keys));
+        let mut present = BTreeMap::new();
+        for id in ids {
+            let wanted = wanted.and_then(|wanted| wanted.get(id)).map(|wanted| &**wanted);
+            let subject = Subject {
+                id,
+                node: &self.node,
+                wanted,
+                seen: world.observed.replicas.get(id),
+                image: wanted.and_then(|wanted| world.observed.images.get(&wanted.spec.image)),
+                runtime: world.observed.runtime,
+            };
+            let mut status = status(&subject);
+            let before = self.present.get(id).filter(|before| before.state == status.state);
+            status.changed_unix_millis = before.map_or(now_millis, |before| before.changed_unix_millis);
+            present.insert(id.clone(), status);
+        }
+        self.present = present;
+    }
+}
