@@ -68,6 +68,10 @@ pub struct AgentConfig {
     pub labels: BTreeMap<String, String>,
     /// The node's pool, or "".
     pub pool: String,
+    /// Workloads keep off unless they tolerate each of these.
+    pub taints: Vec<String>,
+    /// Millionths per hour while the node holds anything.
+    pub price_micros: u64,
     /// What the node has, if not what is detected.
     pub capacity: Option<v1::Resources>,
     /// The node's /80, if the server is not to give one.
@@ -91,6 +95,8 @@ impl AgentConfig {
             log_bytes_max: 10 << 20,
             labels: BTreeMap::new(),
             pool: String::new(),
+            taints: Vec::new(),
+            price_micros: 0,
             capacity: None,
             prefix: None,
             plain_http_registries: Vec::new(),
@@ -627,6 +633,8 @@ fn hello(config: &AgentConfig, revision: Arc<AtomicU64>) -> impl Fn() -> v1::Hel
             revision: revision.load(Ordering::Relaxed),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             prefix: config.prefix.map(|prefix| format!("{prefix}/{PREFIX_LENGTH}")).unwrap_or_default(),
+            taints: config.taints.clone(),
+            price_micros: config.price_micros,
         }
     }
 }
@@ -682,11 +690,7 @@ pub async fn remove_everything(config: &AgentConfig) -> Result<(), AgentError> {
     ids.extend(node.list().await?.into_iter().map(|listed| listed.id));
     let mut remains = Vec::new();
     for id in &ids {
-        for removed in [
-            node.collect(id, (0, 0)).await.map(drop),
-            node.remove(id).await,
-            node.remove_logs(id).await,
-        ] {
+        for removed in [node.collect(id, (0, 0)).await.map(drop), node.remove(id).await, node.remove_logs(id).await] {
             if let Err(failed) = removed {
                 remains.push(format!("{id}: {}", failed.problem));
             }

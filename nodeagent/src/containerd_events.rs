@@ -53,8 +53,7 @@ fn decode(envelope: &Envelope) -> Option<TaskEvent> {
         "/tasks/exit" => {
             let exit = TaskExit::decode(value).ok()?;
             // Processes started by `exec` end too; their id is another.
-            (exit.id == exit.container_id)
-                .then(|| TaskEvent::Exited { container_id: exit.container_id, pid: exit.pid })
+            (exit.id == exit.container_id).then(|| TaskEvent::Exited { container_id: exit.container_id, pid: exit.pid })
         }
         "/tasks/oom" => Some(TaskEvent::OutOfMemory { container_id: TaskOom::decode(value).ok()?.container_id }),
         _ => None,

@@ -1,9 +1,9 @@
 //! The stream to the server: connected as long as the agent runs, again and again. The outside.
 
+use hyper_util::rt::TokioIo;
 use hyphae_api::v1;
 use hyphae_api::v1::agents_client::AgentsClient;
 use hyphae_api::v1::{AgentMessage, Hello, agent_message, server_message};
-use hyper_util::rt::TokioIo;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -64,7 +64,8 @@ enum Gone {
 }
 
 async fn attend(socket: &Path, hello: Hello, out: &mpsc::Sender<FromServer>) -> Result<(), Gone> {
-    let unreachable = |error: tonic::transport::Error| Gone::Refused(tonic::Status::unavailable(crate::node::chain(&error)));
+    let unreachable =
+        |error: tonic::transport::Error| Gone::Refused(tonic::Status::unavailable(crate::node::chain(&error)));
     let path = socket.to_owned();
     let connector = tower::service_fn(move |_: Uri| {
         let path = path.clone();

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod cgroups;
 pub mod containerd;
 mod containerd_events;
+pub mod containerd_process;
 mod content;
 mod control_plane;
 pub mod history;

@@ -22,12 +22,7 @@ pub(crate) async fn send_logs(logs: Logs, id: ReplicaId, start: LogStart, to: mp
     to.send(message(AgentLogChunk { request, chunk: None, end: true, error })).await.ok();
 }
 
-async fn send_chunks(
-    logs: Logs,
-    id: &ReplicaId,
-    start: &LogStart,
-    to: &mpsc::Sender<AgentMessage>,
-) -> io::Result<()> {
+async fn send_chunks(logs: Logs, id: &ReplicaId, start: &LogStart, to: &mpsc::Sender<AgentMessage>) -> io::Result<()> {
     if !logs.path(Output::Stdout).exists() {
         return Err(io::Error::other("nothing of it is kept on this node"));
     }

@@ -79,11 +79,7 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 impl From<ContainerdError> for Failed {
     fn from(error: ContainerdError) -> Self {
-        Self {
-            problem: chain(&error),
-            is_unanswered: error.is_unanswered(),
-            is_image_gone: error.is_not_found(),
-        }
+        Self { problem: chain(&error), is_unanswered: error.is_unanswered(), is_image_gone: error.is_not_found() }
     }
 }
 
@@ -165,11 +161,7 @@ impl Node {
         self.network.ensure(&network).await.map_err(StartError::Network)?;
         let rootfs = self.containerd.prepare_rootfs(&id, &image.chain_id).await?;
         let run = &image.config.run;
-        let users = if run.user.is_empty() {
-            UserDatabase::default()
-        } else {
-            rootfs::users(&rootfs)
-        };
+        let users = if run.user.is_empty() { UserDatabase::default() } else { rootfs::users(&rootfs) };
         let spec = runtime_spec(
             wanted,
             &Surroundings {

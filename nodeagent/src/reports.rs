@@ -1,6 +1,6 @@
 //! What has to be told to the server: the statuses that differ from those it was told. Pure.
 
-use crate::reconcile::Runtime;
+use crate::reconcile::{Container, Runtime, Seen};
 use crate::replica::ReplicaId;
 use crate::status::{Subject, status};
 use crate::world::World;
@@ -35,11 +35,20 @@ impl Reports {
         let Some(told) = &self.told else {
             return (world.observed.runtime == Runtime::Listed).then(|| ReplicaReport {
                 complete: true,
-                replicas: self.present.values().filter(|status| status.state() != ReplicaState::Stopped).cloned().collect(),
+                replicas: self
+                    .present
+                    .values()
+                    .filter(|status| status.state() != ReplicaState::Stopped)
+                    .cloned()
+                    .collect(),
             });
         };
-        let replicas: Vec<ReplicaStatus> =
-            self.present.iter().filter(|(id, status)| told.get(*id) != Some(*status)).map(|(_, status)| status.clone()).collect();
+        let replicas: Vec<ReplicaStatus> = self
+            .present
+            .iter()
+            .filter(|(id, status)| told.get(*id) != Some(*status))
+            .map(|(_, status)| status.clone())
+            .collect();
         (!replicas.is_empty()).then_some(ReplicaReport { complete: false, replicas })
     }
 
@@ -67,6 +76,12 @@ impl Reports {
                 image: wanted.and_then(|wanted| world.observed.images.get(&wanted.spec.image)),
                 runtime: world.observed.runtime,
             };
+            // An end is told once, with its exit code; until it is collected, a moment later, the replica is as it was.
+            let being_collected = subject.seen.is_some_and(is_being_collected);
+            if let (true, Some(before)) = (being_collected, self.present.get(id)) {
+                present.insert(id.clone(), before.clone());
+                continue;
+            }
             let mut status = status(&subject);
             let before = self.present.get(id).filter(|before| before.state == status.state);
             status.changed_unix_millis = before.map_or(now_millis, |before| before.changed_unix_millis);
@@ -74,4 +89,9 @@ impl Reports {
         }
         self.present = present;
     }
+}
+
+/// Ended, and collecting it has not failed.
+fn is_being_collected(seen: &Seen) -> bool {
+    matches!(seen.container, Container::Exited { .. }) && seen.stopping.is_none() && seen.hold_until_millis == 0
 }

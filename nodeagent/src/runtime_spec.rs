@@ -92,7 +92,6 @@ pub fn runtime_spec(wanted: &Wanted, around: &Surroundings) -> Result<Value, Spe
             "capabilities": {
                 "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES
             },
-            "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 65_536, "hard": 1_048_576 }],
         },
         "mounts": mounts(around.hosts_file),
         "linux": {

@@ -74,7 +74,8 @@ impl Store {
         let directory = fs::canonicalize(directory).map_err(error("find", directory))?;
         let path = directory.join("lock");
         let file = fs::File::create(&path).map_err(error("open", &path))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StoreError::Locked(directory.clone()))?;
+        let lock =
+            Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| StoreError::Locked(directory.clone()))?;
         Ok(Self { directory, _lock: lock })
     }
 
@@ -87,7 +88,9 @@ impl Store {
     pub fn share(&self) -> Option<v1::Share> {
         let bytes = fs::read(self.directory.join("share")).ok()?;
         let share = v1::Share::decode(bytes.as_slice());
-        share.inspect_err(|error| tracing::error!(%error, "the last share cannot be read; waiting for the server's")).ok()
+        share
+            .inspect_err(|error| tracing::error!(%error, "the last share cannot be read; waiting for the server's"))
+            .ok()
     }
 
     /// Remembers a share, on disk before this returns.
@@ -132,7 +135,9 @@ impl Store {
     pub fn forget(&self, id: &ReplicaId) -> Result<(), StoreError> {
         let path = self.replica_directory(id);
         match fs::remove_dir_all(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Io { what: "remove", path, source }),
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::Io { what: "remove", path, source })
+            }
             _ => Ok(()),
         }
     }
@@ -173,7 +178,8 @@ mod tests {
         let mut history = History::new(3);
         history.ended(crate::history::Exit { code: Some(0), ..Default::default() }, Kind::Job, 0, 5);
         let record = Record { id: id.clone(), history, removed_millis: None };
-        let share = v1::Share { revision: 9, replicas: vec![v1::Replica { workload: "a/b".into(), ..Default::default() }] };
+        let share =
+            v1::Share { revision: 9, replicas: vec![v1::Replica { workload: "a/b".into(), ..Default::default() }] };
         {
             let store = Store::open(directory.path()).expect("opened");
             assert_eq!((store.share(), store.prefix(), store.records()), (None, None, vec![]));

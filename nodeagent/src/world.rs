@@ -171,7 +171,8 @@ impl World {
                 Action::Collect { id } => (id, Doing::Collecting),
                 Action::Remove { id } | Action::RemoveLogs { id } => (id, Doing::Removing),
             };
-            let wanted_generation = self.wanted.as_ref().and_then(|share| share.replicas.get(id)).map(|wanted| wanted.generation);
+            let wanted_generation =
+                self.wanted.as_ref().and_then(|share| share.replicas.get(id)).map(|wanted| wanted.generation);
             let seen = self.seen(id);
             seen.doing = Some(doing);
             if let (Doing::Starting, Some(generation)) = (doing, wanted_generation) {
@@ -296,7 +297,8 @@ impl World {
             }
             Outcome::Started { result: Err(failed), .. } => {
                 if failed.is_image_gone {
-                    let image = self.wanted.as_ref().and_then(|share| share.replicas.get(id)).map(|wanted| &wanted.spec.image);
+                    let image =
+                        self.wanted.as_ref().and_then(|share| share.replicas.get(id)).map(|wanted| &wanted.spec.image);
                     if let Some(image) = image {
                         self.observed.images.remove(image);
                         self.unpacked.remove(image);
