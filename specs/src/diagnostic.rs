@@ -3,6 +3,9 @@
 use crate::{Sources, Span};
 use std::fmt;
 
+/// No more problems than this are collected: who has so many has given us the wrong file.
+pub(crate) const PROBLEMS_MAX: usize = 1000;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {

@@ -42,9 +42,9 @@ pub struct Checked {
 
 /// Parses, resolves and looks for what is not supported yet, and keeps everything.
 pub fn check(sources: &Sources) -> Checked {
-    let (items, mut all) = parse(sources);
+    let parse::Read { items, problems: mut all, whole } = parse::read(sources);
     let (model, problems) = resolve(items.clone());
-    all.extend(problems);
+    all.extend(problems.into_iter().filter(|problem| whole || problem.code != "hyphae::unknown_name"));
     all.extend(unsupported(&items));
     Checked { items, model, diagnostics: Diagnostics::new(all) }
 }

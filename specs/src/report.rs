@@ -158,6 +158,7 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> Str
             out.push_str(&diagnostic.message);
             out.push('\n');
         }
+        out.push('\n');
     }
     if diagnostics.len() > SHOWN_MAX {
         out.push_str(&format!("… and {} more problems\n", diagnostics.len() - SHOWN_MAX));

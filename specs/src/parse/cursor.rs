@@ -1,7 +1,7 @@
 //! Takes a KDL node apart: arguments in order, properties by name, children by name. Nothing is ever ignored: what nobody
 //! asked for is an error with a suggestion.
 
-use crate::diagnostic::suggest;
+use crate::diagnostic::{PROBLEMS_MAX, suggest};
 use crate::{Diagnostic, Span, Spanned};
 use kdl::{KdlEntry, KdlNode, KdlValue};
 
@@ -53,11 +53,13 @@ pub(super) struct Fields {
 
 impl Cx<'_> {
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        self.out.push(diagnostic);
+        if self.out.len() < PROBLEMS_MAX {
+            self.out.push(diagnostic);
+        }
     }
 
     pub(super) fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>, label: impl Into<String>, help: impl Into<String>) {
-        self.out.push(Diagnostic::error(code, span, message, label).help(help));
+        self.push(Diagnostic::error(code, span, message, label).help(help));
     }
 
     fn span(&self, span: miette::SourceSpan) -> Span {

@@ -22,16 +22,35 @@ const TOP_LEVEL: [&str; 9] =
 
 /// Reads every source: one item for each top-level KDL node, and everything that is wrong with any of them.
 pub fn parse(sources: &Sources) -> (Vec<Item>, Vec<Diagnostic>) {
-    let mut items = Vec::new();
-    let mut out = Vec::new();
+    let Read { items, problems, .. } = read(sources);
+    (items, problems)
+}
+
+/// What reading the sources yields.
+pub(crate) struct Read {
+    pub(crate) items: Vec<Item>,
+    pub(crate) problems: Vec<Diagnostic>,
+    /// Every top-level node has become an item. Otherwise a name that leads nowhere may lead to what could not be read.
+    pub(crate) whole: bool,
+}
+
+pub(crate) fn read(sources: &Sources) -> Read {
+    let mut read = Read { items: Vec::new(), problems: Vec::new(), whole: true };
     for (index, source) in sources.0.iter().enumerate() {
-        for parsed in syntax::read(index, source, &mut out) {
-            let mut cx = Cx { source: index, text: &source.text, base: parsed.base, blanked: &parsed.text, out: &mut out };
-            items.extend(parsed.nodes.iter().filter_map(|node| item(&mut cx, node)));
+        let (parsed, whole) = syntax::read(index, source, &TOP_LEVEL, &mut read.problems);
+        read.whole &= whole;
+        for stretch in parsed {
+            let (base, blanked) = (stretch.base, stretch.text.as_str());
+            let mut cx = Cx { source: index, text: &source.text, base, blanked, out: &mut read.problems };
+            let before = read.items.len();
+            read.items.extend(stretch.nodes.iter().filter_map(|node| item(&mut cx, node)));
+            read.whole &= read.items.len() - before == stretch.nodes.len();
         }
     }
-    out.sort_by_key(|diagnostic| diagnostic.span);
-    (items, out)
+    read.problems.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.code != "hyphae::syntax"));
+    // What the lexer reported has been made harmless for the parser, and may have struck somebody again further on.
+    read.problems.dedup_by(|again, first| again.span == first.span && (first.code == "hyphae::syntax" || again == first));
+    read
 }
 
 fn item(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Item> {

@@ -302,10 +302,15 @@ pub(super) fn keep_fits(cx: &mut Cx<'_>, rules: &[PlaceRule], replicas: Option<(
         let PlaceKind::Survive { loss_of, keep } = &rule.kind else { continue };
         let kept = keep.value.of(wanted);
         if kept >= wanted {
-            let message = format!("{kept} of {wanted} replicas cannot remain when any {} may be lost", loss_of.value);
+            let domain = &loss_of.value;
+            let message = format!("{kept} of {wanted} replicas cannot remain when any {domain} may be lost");
+            let help = match wanted {
+                1 => format!("one replica cannot survive the loss of its {domain}: raise the replicas"),
+                _ => format!("keep at most {}, or raise the replicas: some {domain} must hold at least one", wanted - 1),
+            };
             let diagnostic = crate::Diagnostic::error("hyphae::contradiction", keep.span, message, "all of them, or more")
                 .other(at, format!("{wanted} wanted"))
-                .help(format!("keep at most {}, or raise the replicas: whichever {} holds one would lose it", wanted - 1, loss_of.value));
+                .help(help);
             cx.push(diagnostic);
         }
     }

@@ -51,14 +51,16 @@ pub(super) fn workload(cx: &mut Cx<'_>, node: &KdlNode, kind: WorkloadKind) -> O
         let help = "write `image \"registry.example/web:1.4.2\"` in its block";
         cx.error("hyphae::missing", head, format!("a {word} needs an `image`"), "has no image", help);
     }
+    let replicas_written = children.iter().any(|child| child.name().value() == "replicas");
     let mut workload = empty(kind, name.clone().unwrap_or(Spanned { value: String::new(), span: head }), team, head);
     for child in children {
         part(cx, child, &mut workload);
     }
     limits_cover_demand(cx, &workload);
     let wanted = match &workload.replicas {
-        Replicas::Fixed(count) => Some((count.value, count.span)),
-        Replicas::Scale { .. } | Replicas::PerNode => None,
+        // A number that could not be read is reported; the default says nothing then.
+        Replicas::Fixed(count) if count.span != head || !replicas_written => Some((count.value, count.span)),
+        Replicas::Fixed(_) | Replicas::Scale { .. } | Replicas::PerNode => None,
     };
     place::keep_fits(cx, &workload.place, wanted);
     name.map(|_| workload)
@@ -122,12 +124,8 @@ fn part(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
         "limits" => workload.limits = Some(limits(cx, node)),
         "port" => port(cx, node, workload),
         "env" => env(cx, node, workload),
-        "config" => mounted(cx, node, &mut workload.configs.iter().map(|one| one.name.clone()).collect::<Vec<_>>())
-            .into_iter()
-            .for_each(|one| workload.configs.push(one)),
-        "secret" => mounted(cx, node, &mut workload.secrets.iter().map(|one| one.name.clone()).collect::<Vec<_>>())
-            .into_iter()
-            .for_each(|one| workload.secrets.push(one)),
+        "config" => workload.configs.extend(mounted(cx, node, &workload.configs)),
+        "secret" => workload.secrets.extend(mounted(cx, node, &workload.secrets)),
         "health" => workload.health = health(cx, node),
         "update" => workload.update = update(cx, node),
         "labels" => labels(cx, node, &mut workload.labels, &IMPLIED_LABELS),
@@ -365,7 +363,7 @@ fn env(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
 }
 
 /// `config "web.toml" mount="/etc/web.toml"`, `secret "db-password" env="DB_PASSWORD"`
-fn mounted(cx: &mut Cx<'_>, node: &KdlNode, earlier: &mut Vec<Spanned<String>>) -> Option<Mounted> {
+fn mounted(cx: &mut Cx<'_>, node: &KdlNode, earlier: &[Mounted]) -> Option<Mounted> {
     let word = node.name().value();
     let mut fields = cx.fields(node);
     cx.no_children(node);
@@ -384,7 +382,7 @@ fn mounted(cx: &mut Cx<'_>, node: &KdlNode, earlier: &mut Vec<Spanned<String>>) 
     }
     cx.finish(fields);
     let name = name?;
-    unique(cx, earlier, &name, |one| one, word);
+    unique(cx, earlier, &name, |one| &one.name, word);
     Some(Mounted { span: cx.node_span(node), name, mount, env })
 }
 

@@ -1,6 +1,6 @@
 //! Names that must lead somewhere.
 
-use crate::diagnostic::suggest;
+use crate::diagnostic::{did_you_mean, suggest};
 use crate::{ConstraintRule, Diagnostic, Model, PlaceKind, PlaceRule, Spanned, Workload};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,7 +97,15 @@ fn suggest_workload(full: &str, known: &BTreeSet<String>) -> String {
     let bare = full.rsplit('/').next().unwrap_or(full);
     match known.iter().find(|other| other.rsplit('/').next() == Some(bare)) {
         Some(other) => format!("did you mean \"{other}\"? A bare name means one's own team"),
-        None => suggest(full, known.iter().map(String::as_str)),
+        None => {
+            let own = full.strip_suffix(bare).unwrap_or("");
+            let neighbours = || known.iter().filter_map(|other| other.strip_prefix(own));
+            match did_you_mean(bare, neighbours()) {
+                Some(likely) => format!("did you mean \"{own}{likely}\"?"),
+                None if known.len() <= 24 => format!("known here: {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
+                None => "no workload has a name like it".to_owned(),
+            }
+        }
     }
 }
 

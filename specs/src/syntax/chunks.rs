@@ -1,6 +1,7 @@
 //! Divides a source into its top-level nodes, and reports what makes one unreadable.
 
 use super::lexer::{Flaw, Token, TokenKind};
+use crate::diagnostic::PROBLEMS_MAX;
 use crate::{Diagnostic, Span};
 use std::ops::Range;
 
@@ -18,21 +19,49 @@ pub(crate) struct Chunk {
     pub(crate) tokens: Range<usize>,
     /// It may be given to the parser.
     pub(crate) sound: bool,
+    /// Words in it that are reported and must be made harmless before.
+    pub(crate) garbled: Vec<usize>,
 }
 
-/// The chunks of a source that hold anything; together with what is wrong with some of them.
-pub(crate) fn chunks(index: usize, text: &str, tokens: &[Token], out: &mut Vec<Diagnostic>) -> Vec<Chunk> {
-    let mut splitter = Splitter { index, text, out, open: Vec::new(), last: None, dashed: false, first: 0, sound: true, chunks: Vec::new() };
-    for (at, token) in tokens.iter().enumerate() {
-        splitter.take(at, token, tokens);
-    }
-    if let Some(open) = splitter.open.first().copied() {
-        splitter.flaw(
-            open.token,
-            "this block is never closed",
-            "the block begins here",
-            "add the missing `}`; a block closes with its own brace",
-        );
+/// After a block that is never closed, reading goes on at the next line that begins like a top-level node, so often.
+const RESUMED_MAX: usize = 20;
+
+/// The chunks of a source that hold anything; together with what is wrong with some of them. `top_level` are the names that begin a
+/// top-level node: where to go on behind a block that is never closed.
+pub(crate) fn chunks(
+    index: usize,
+    text: &str,
+    tokens: &[Token],
+    top_level: &[&str],
+    out: &mut Vec<Diagnostic>,
+) -> Vec<Chunk> {
+    let mut splitter = Splitter {
+        index,
+        text,
+        out,
+        open: Vec::new(),
+        last: None,
+        dashed: false,
+        first: 0,
+        sound: true,
+        garbled: Vec::new(),
+        chunks: Vec::new(),
+    };
+    let mut from = 0;
+    for resumed in 0..=RESUMED_MAX {
+        for at in from..tokens.len() {
+            splitter.take(at, &tokens[at], tokens);
+        }
+        let Some(open) = splitter.open.first().copied() else { break };
+        splitter.never_closed(open);
+        let begins = |at: &usize| {
+            tokens[at - 1].kind == TokenKind::Newline
+                && tokens[*at].kind == TokenKind::Word
+                && top_level.contains(&tokens[*at].text(text))
+        };
+        let Some(next) = (open.at + 1..tokens.len()).find(begins).filter(|_| resumed < RESUMED_MAX) else { break };
+        splitter.cut(next, tokens);
+        from = next;
     }
     splitter.cut(tokens.len(), tokens);
     splitter.chunks
@@ -42,6 +71,8 @@ pub(crate) fn chunks(index: usize, text: &str, tokens: &[Token], out: &mut Vec<D
 #[derive(Clone, Copy)]
 struct Open {
     token: Token,
+    /// Which token.
+    at: usize,
     /// How many blocks commented out it lies in.
     slashdashes: usize,
 }
@@ -58,6 +89,7 @@ struct Splitter<'a> {
     /// The first token of the current chunk.
     first: usize,
     sound: bool,
+    garbled: Vec<usize>,
     chunks: Vec<Chunk>,
 }
 
@@ -69,7 +101,7 @@ impl Splitter<'_> {
                     self.cut(at + 1, tokens);
                 }
             }
-            TokenKind::Open => self.enter(token),
+            TokenKind::Open => self.enter(at, token),
             TokenKind::Close => {
                 if self.open.pop().is_none() {
                     self.flaw(
@@ -81,7 +113,7 @@ impl Splitter<'_> {
                 }
             }
             TokenKind::Bad(flaw) => self.bad(*token, flaw),
-            TokenKind::Word => self.word(token),
+            TokenKind::Word => self.word(at, token),
             _ => {}
         }
         self.boundary(at, token, tokens);
@@ -98,35 +130,43 @@ impl Splitter<'_> {
         }
     }
 
-    fn enter(&mut self, token: &Token) {
+    fn enter(&mut self, at: usize, token: &Token) {
         let around = self.open.last().map_or(0, |open| open.slashdashes);
         let slashdashes = around + usize::from(self.dashed);
         if slashdashes > SLASHDASH_DEPTH_MAX && around <= SLASHDASH_DEPTH_MAX {
             let help = "comment the outermost block out with `/-`; what is inside needs no further one";
             self.flaw(*token, "blocks are commented out within each other too deeply", "in the third `/-`", help);
         }
-        self.open.push(Open { token: *token, slashdashes });
+        self.open.push(Open { token: *token, at, slashdashes });
         if self.open.len() == DEPTH_MAX + 1 {
             let help = format!("blocks may be nested {DEPTH_MAX} deep; nothing in the language needs more than four");
             self.flaw(*token, "blocks are nested too deeply", "this block is one too many", &help);
         }
     }
 
-    /// Words that were right in KDL 1, and numbers beyond any use.
-    fn word(&mut self, token: &Token) {
+    /// Words that were right in KDL 1, and numbers beyond any use. What is around them can be read all the same.
+    fn word(&mut self, at: usize, token: &Token) {
         let word = token.text(self.text);
+        let number = word.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit());
+        let digits = word.chars().all(|c| c.is_ascii_hexdigit() || "_-+.xob".contains(c));
         match word {
             "true" | "false" | "null" | "inf" | "-inf" | "nan" => {
                 let help = format!("write `#{word}` for the keyword, or \"{word}\" for the text");
-                self.flaw(*token, &format!("`{word}` is not a value in KDL 2"), "ambiguous", &help);
+                self.report(*token, &format!("`{word}` is not a value in KDL 2"), "neither a keyword nor a text", &help);
             }
-            _ if word.len() > 36 && word.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit()) => {
-                let all_number = word.chars().all(|c| c.is_ascii_hexdigit() || "_-+.xob".contains(c));
-                if all_number {
-                    self.flaw(*token, "this number is too long", "more digits than any amount has", "write a smaller number");
-                }
+            _ if word.len() > 36 && number && digits => {
+                self.report(*token, "this number is too long", "more digits than any amount has", "write a smaller number");
             }
-            _ => {}
+            _ => return,
+        }
+        self.garbled.push(at);
+    }
+
+    fn never_closed(&mut self, open: Open) {
+        // Whatever else is wrong in here probably swallowed the brace.
+        if self.sound {
+            let help = "add the missing `}`: this block's own, or that of a block inside it";
+            self.flaw(open.token, "this block is never closed", "the block begins here", help);
         }
     }
 
@@ -170,8 +210,14 @@ impl Splitter<'_> {
 
     fn flaw(&mut self, token: Token, message: &str, label: &str, help: &str) {
         self.sound = false;
+        self.report(token, message, label, help);
+    }
+
+    fn report(&mut self, token: Token, message: &str, label: &str, help: &str) {
         let span = Span { source: self.index, offset: token.offset, len: token.len };
-        self.out.push(Diagnostic::error("hyphae::syntax", span, message, label).help(help));
+        if self.out.len() < PROBLEMS_MAX {
+            self.out.push(Diagnostic::error("hyphae::syntax", span, message, label).help(help));
+        }
     }
 
     /// Ends the current chunk before token `end`.
@@ -179,8 +225,10 @@ impl Splitter<'_> {
         let range = self.first..end;
         if tokens[range.clone()].iter().any(Token::is_significant) {
             let start = tokens[self.first].offset;
-            self.chunks.push(Chunk { start, tokens: range, sound: self.sound });
+            let garbled = std::mem::take(&mut self.garbled);
+            self.chunks.push(Chunk { start, tokens: range, sound: self.sound, garbled });
         }
+        self.garbled.clear();
         self.first = end;
         self.sound = true;
         self.last = None;

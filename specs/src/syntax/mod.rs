@@ -6,8 +6,9 @@ mod chunks;
 mod lexer;
 
 pub(crate) use chunks::{Chunk, chunks};
-pub(crate) use lexer::{Token, TokenKind};
+pub(crate) use lexer::{Token, TokenKind, is_newline, tokens};
 
+use crate::diagnostic::PROBLEMS_MAX;
 use crate::{Diagnostic, Source, Span};
 use kdl::{KdlDocument, KdlNode};
 
@@ -22,44 +23,48 @@ pub(crate) struct Parsed {
     pub(crate) nodes: Vec<KdlNode>,
 }
 
-/// Reads all top-level nodes of a source, and goes on after errors.
-pub(crate) fn read(index: usize, source: &Source, out: &mut Vec<Diagnostic>) -> Vec<Parsed> {
+/// Reads all top-level nodes of a source, and goes on after errors. Also says whether nothing had to be left out.
+pub(crate) fn read(index: usize, source: &Source, top_level: &[&str], out: &mut Vec<Diagnostic>) -> (Vec<Parsed>, bool) {
     if source.text.len() > SOURCE_BYTES_MAX {
         let start = Span { source: index, offset: 0, len: 0 };
         out.push(
             Diagnostic::error("hyphae::too_large", start, format!("{} is too large", source.name), "the file begins here")
                 .help(format!("it has {} bytes; a source may have {SOURCE_BYTES_MAX} (16 MiB): split it", source.text.len())),
         );
-        return Vec::new();
+        return (Vec::new(), false);
     }
-    let tokens = lexer::tokens(&source.text);
-    chunks(index, &source.text, &tokens, out)
-        .into_iter()
-        .filter(|chunk| chunk.sound)
-        .filter_map(|chunk| {
-            let text = without_comments(&source.text, &tokens[chunk.tokens.clone()]);
-            match KdlDocument::parse_v2(&text) {
-                Ok(mut document) => {
-                    let nodes = std::mem::take(document.nodes_mut());
-                    Some(Parsed { base: chunk.start, text, nodes })
-                }
-                Err(error) => {
-                    out.extend(convert(index, &source.text, &chunk, &error));
-                    None
-                }
+    let tokens = tokens(&source.text);
+    let mut parsed = Vec::new();
+    let mut whole = true;
+    for chunk in chunks(index, &source.text, &tokens, top_level, out) {
+        let text = chunk.sound.then(|| readable(&source.text, &tokens, &chunk));
+        match text.map(|text| (KdlDocument::parse_v2(&text), text)) {
+            Some((Ok(mut document), text)) => {
+                let nodes = std::mem::take(document.nodes_mut());
+                parsed.push(Parsed { base: chunk.start, text, nodes });
             }
-        })
-        .collect()
+            Some((Err(error), _)) => {
+                whole = false;
+                out.extend(convert(index, &source.text, &chunk, &error).filter(|_| out.len() < PROBLEMS_MAX));
+            }
+            None => whole = false,
+        }
+    }
+    (parsed, whole)
 }
 
-/// The text of some tokens with every comment blanked byte by byte, so that offsets stay: `kdl` parses block comments with a
-/// recursion for every asterisk.
-fn without_comments(text: &str, tokens: &[Token]) -> String {
+/// The text of a chunk, byte for byte as long, in which every comment is blanked (`kdl` parses block comments with a recursion for
+/// every asterisk), and words that are reported already have become harmless ones.
+fn readable(text: &str, tokens: &[Token], chunk: &Chunk) -> String {
     let mut out = String::new();
-    for token in tokens {
+    for (at, token) in tokens[chunk.tokens.clone()].iter().enumerate() {
         match token.kind {
-            TokenKind::LineComment | TokenKind::BlockComment => out.extend(std::iter::repeat_n(' ', token.len)),
-            TokenKind::ByteOrderMark => out.extend(std::iter::repeat_n(' ', token.len)),
+            TokenKind::LineComment | TokenKind::BlockComment | TokenKind::ByteOrderMark => {
+                out.extend(std::iter::repeat_n(' ', token.len));
+            }
+            _ if chunk.garbled.binary_search(&(chunk.tokens.start + at)).is_ok() => {
+                out.extend(std::iter::repeat_n('x', token.len));
+            }
             _ => out.push_str(token.text(text)),
         }
     }

@@ -1,6 +1,7 @@
 //! The specification language as its users meet it: texts in, models or reports out.
 
 mod language;
+mod reports;
 
 use hyphae_specs::{Checked, Source, Sources, check};
 
