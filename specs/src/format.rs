@@ -49,7 +49,9 @@ fn same_node(one: &KdlNode, other: &KdlNode) -> bool {
     let type_name = |ty: Option<&kdl::KdlIdentifier>| ty.map(|ty| ty.value().to_owned());
     let entries = one.entries().len() == other.entries().len()
         && one.entries().iter().zip(other.entries()).all(|(a, b)| {
-            a.value() == b.value() && type_name(a.name()) == type_name(b.name()) && type_name(a.ty()) == type_name(b.ty())
+            a.value() == b.value()
+                && type_name(a.name()) == type_name(b.name())
+                && type_name(a.ty()) == type_name(b.ty())
         });
     let children = |node: &'_ KdlNode| node.children().map(KdlDocument::nodes).unwrap_or_default().to_vec();
     one.name().value() == other.name().value()
@@ -180,7 +182,8 @@ impl<'t> Printer<'t> {
             self.write(comment);
         } else {
             let before = at.checked_sub(1).map(|before| self.tokens[before]);
-            let space = before.filter(|token| token.kind == TokenKind::Space).map_or(" ", |space| space.text(self.text));
+            let space =
+                before.filter(|token| token.kind == TokenKind::Space).map_or(" ", |space| space.text(self.text));
             self.line.extend(std::iter::repeat_n(' ', space.chars().count()));
             self.line.push_str(comment);
         }
@@ -225,7 +228,9 @@ impl<'t> Printer<'t> {
             let touches = matches!(token.kind, TokenKind::Equals | TokenKind::TypeClose | TokenKind::Semicolon);
             match token.kind {
                 TokenKind::Space => continue,
-                TokenKind::Newline | TokenKind::LineComment | TokenKind::Continuation | TokenKind::ByteOrderMark => return None,
+                TokenKind::Newline | TokenKind::LineComment | TokenKind::Continuation | TokenKind::ByteOrderMark => {
+                    return None;
+                }
                 _ if text.contains(syntax::is_newline) || block.len() > room * 4 => return None,
                 TokenKind::Open => depth += 1,
                 TokenKind::Close => {

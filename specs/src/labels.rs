@@ -38,9 +38,16 @@ impl VersionOp {
 pub(crate) fn compare_versions(left: &str, right: &str) -> Option<Ordering> {
     let (left, right) = (version(left)?.0, version(right)?.0);
     let longest = left.len().max(right.len());
-    let number = |numbers: &[&str], at: usize| numbers.get(at).map_or(String::new(), |one| one.trim_start_matches('0').to_owned());
+    let number = |numbers: &[&str], at: usize| {
+        numbers.get(at).map_or(String::new(), |one| one.trim_start_matches('0').to_owned())
+    };
     let pairs = (0..longest).map(|at| (number(&left, at), number(&right, at)));
-    Some(pairs.map(|(a, b)| a.len().cmp(&b.len()).then(a.cmp(&b))).find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal))
+    Some(
+        pairs
+            .map(|(a, b)| a.len().cmp(&b.len()).then(a.cmp(&b)))
+            .find(|ordering| ordering.is_ne())
+            .unwrap_or(Ordering::Equal),
+    )
 }
 
 /// The numbers of a dotted version, as text, and how many bytes they and a leading "v" take up.

@@ -28,11 +28,17 @@ pub fn unsupported(items: &[Item]) -> Vec<Diagnostic> {
 
 fn workload(workload: &Workload, out: &mut Vec<Diagnostic>) {
     let mut mounts = |mounts: &[Mounted], word: &str, help: &str| {
-        let one = |mount: &Mounted| not_yet(mount.span, &format!("`{word}` is not supported yet"), "would not be handed in", help);
+        let one = |mount: &Mounted| {
+            not_yet(mount.span, &format!("`{word}` is not supported yet"), "would not be handed in", help)
+        };
         out.extend(mounts.iter().map(one));
     };
     mounts(&workload.configs, "config", "put the file into the image, or its content into a variable with `env`");
-    mounts(&workload.secrets, "secret", "have the program fetch it; do not write it into `env`, where everybody can read it");
+    mounts(
+        &workload.secrets,
+        "secret",
+        "have the program fetch it; do not write it into `env`, where everybody can read it",
+    );
     if let Some(health) = &workload.health {
         let help = "remove it; a replica counts as healthy while its process runs, and is started again when it ends";
         out.push(not_yet(health.span, "`health` is not supported yet", "would not be checked", help));
@@ -46,7 +52,9 @@ fn workload(workload: &Workload, out: &mut Vec<Diagnostic>) {
         out.push(not_yet(schedule.span, "`schedule` is not supported yet", "would not be followed", help));
     }
     let surge = workload.update.max_surge.as_ref();
-    if let Some(surge) = surge.filter(|surge| !matches!(surge.value, CountOrPercent::Count(0) | CountOrPercent::Percent(0))) {
+    if let Some(surge) =
+        surge.filter(|surge| !matches!(surge.value, CountOrPercent::Count(0) | CountOrPercent::Percent(0)))
+    {
         let help = "remove it or write 0; `max-unavailable=` bounds how many are replaced at once";
         out.push(not_yet(surge.span, "`max-surge` above 0 is not supported yet", "none would be added", help));
     }

@@ -58,7 +58,14 @@ impl Cx<'_> {
         }
     }
 
-    pub(super) fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>, label: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        code: &'static str,
+        span: Span,
+        message: impl Into<String>,
+        label: impl Into<String>,
+        help: impl Into<String>,
+    ) {
         self.push(Diagnostic::error(code, span, message, label).help(help));
     }
 
@@ -93,7 +100,14 @@ impl Cx<'_> {
     pub(super) fn fields(&mut self, node: &KdlNode) -> Fields {
         let name = node.name().value().to_owned();
         let head = self.head_span(node);
-        let mut fields = Fields { node: name, head, args: Default::default(), props: Vec::new(), asked: Vec::new(), written: Vec::new() };
+        let mut fields = Fields {
+            node: name,
+            head,
+            args: Default::default(),
+            props: Vec::new(),
+            asked: Vec::new(),
+            written: Vec::new(),
+        };
         if let Some(ty) = node.ty() {
             self.annotation(self.span(ty.span()));
         }
@@ -237,10 +251,17 @@ impl Fields {
     /// The property of this name; reports when it is not given.
     pub(super) fn required_prop(&mut self, cx: &mut Cx<'_>, name: &'static str, example: &str) -> Option<Value> {
         let prop = self.prop(name);
-        let misspelt = self.props.iter().any(|prop| crate::diagnostic::did_you_mean(&prop.name.value, [name]).is_some());
+        let misspelt =
+            self.props.iter().any(|prop| crate::diagnostic::did_you_mean(&prop.name.value, [name]).is_some());
         if prop.is_none() && !misspelt {
             let message = format!("`{}` needs `{name}=`", self.node);
-            cx.error("hyphae::missing", self.head, message, format!("`{name}=` is missing"), format!("write `{example}`"));
+            cx.error(
+                "hyphae::missing",
+                self.head,
+                message,
+                format!("`{name}=` is missing"),
+                format!("write `{example}`"),
+            );
         }
         prop
     }

@@ -53,7 +53,10 @@ fn fault(text: &str) -> Option<(String, String)> {
         return Some(("the image has no name".to_owned(), example));
     }
     if path.chars().any(|c| c.is_ascii_uppercase()) {
-        return Some(("has capital letters in its name".to_owned(), format!("did you mean \"{}\"?", text.replace(path, &path.to_lowercase()))));
+        return Some((
+            "has capital letters in its name".to_owned(),
+            format!("did you mean \"{}\"?", text.replace(path, &path.to_lowercase())),
+        ));
     }
     let sound = path.split('/').all(is_path_part);
     (!sound).then(|| ("the name has a character or an empty part that registries refuse".to_owned(), example))
@@ -116,9 +119,15 @@ mod tests {
     #[test]
     fn usual_references_are_accepted() {
         let digest = format!("web@sha256:{}", "a1".repeat(32));
-        for image in
-            ["web", "web:1", "shop/web:1.4.2", "registry.example/web:1.4.2", "localhost:5000/a/b_c", "[::1]:5001/hello:v1", &digest]
-        {
+        for image in [
+            "web",
+            "web:1",
+            "shop/web:1.4.2",
+            "registry.example/web:1.4.2",
+            "localhost:5000/a/b_c",
+            "[::1]:5001/hello:v1",
+            &digest,
+        ] {
             assert_eq!(fault(image), None, "{image}");
         }
     }

@@ -48,7 +48,13 @@ fn require_cpu_and_memory(cx: &mut Cx<'_>, fields: &Fields) {
     for (name, example) in [("cpu", "cpu=4"), ("memory", "memory=\"16GiB\"")] {
         if !fields.has(name) {
             let message = format!("a machine needs `{name}=`");
-            cx.error("hyphae::missing", fields.head, message, format!("`{name}=` is missing"), format!("add `{example}`"));
+            cx.error(
+                "hyphae::missing",
+                fields.head,
+                message,
+                format!("`{name}=` is missing"),
+                format!("add `{example}`"),
+            );
         }
     }
 }
@@ -174,7 +180,9 @@ pub(super) fn amounts(cx: &mut Cx<'_>, fields: &mut Fields, allowed: &Amounts) -
     for prop in fields.rest_props() {
         let key = prop.name.value.as_str();
         if let Some(meant) = misnomer(key, &prop.value.kdl) {
-            let help = format!("did you mean `{meant}=`? Any other name is an extra resource and takes a whole number, as `gpu=2`");
+            let help = format!(
+                "did you mean `{meant}=`? Any other name is an extra resource and takes a whole number, as `gpu=2`"
+            );
             let message = format!("there is no resource called `{key}`");
             cx.error("hyphae::unknown_property", prop.name.span, message, "unknown resource", help);
             continue;
@@ -222,7 +230,13 @@ pub(super) fn labels(cx: &mut Cx<'_>, node: &KdlNode, into: &mut Labels, implied
         let (Some(key), Some(value)) = (key, value) else { continue };
         if implied.contains(&key.value.as_str()) {
             let message = format!("the label `{}` is there by itself", key.value);
-            cx.error("hyphae::duplicate", key.span, message, "cannot be set", "remove it; it can be tested all the same");
+            cx.error(
+                "hyphae::duplicate",
+                key.span,
+                message,
+                "cannot be set",
+                "remove it; it can be tested all the same",
+            );
             continue;
         }
         match into.get(&key.value) {
@@ -262,7 +276,13 @@ pub(super) fn texts(cx: &mut Cx<'_>, node: &KdlNode, what: &str, example: &str) 
 }
 
 /// Reports a name that is there already.
-pub(super) fn unique<T>(cx: &mut Cx<'_>, earlier: &[T], name: &Spanned<String>, name_of: impl Fn(&T) -> &Spanned<String>, what: &str) {
+pub(super) fn unique<T>(
+    cx: &mut Cx<'_>,
+    earlier: &[T],
+    name: &Spanned<String>,
+    name_of: impl Fn(&T) -> &Spanned<String>,
+    what: &str,
+) {
     if let Some(first) = earlier.iter().map(name_of).find(|one| one.value == name.value) {
         duplicate(cx, what, name, first.span);
     }

@@ -17,8 +17,7 @@ use cursor::Cx;
 use kdl::KdlNode;
 
 /// The top-level nodes of the language.
-const TOP_LEVEL: [&str; 9] =
-    ["node", "pool", "team", "service", "job", "daemon", "constraint", "reserve", "objective"];
+const TOP_LEVEL: [&str; 9] = ["node", "pool", "team", "service", "job", "daemon", "constraint", "reserve", "objective"];
 
 /// Reads every source: one item for each top-level KDL node, and everything that is wrong with any of them.
 pub fn parse(sources: &Sources) -> (Vec<Item>, Vec<Diagnostic>) {
@@ -49,7 +48,8 @@ pub(crate) fn read(sources: &Sources) -> Read {
     }
     read.problems.sort_by_key(|diagnostic| (diagnostic.span, diagnostic.code != "hyphae::syntax"));
     // What the lexer reported has been made harmless for the parser, and may have struck somebody again further on.
-    read.problems.dedup_by(|again, first| again.span == first.span && (first.code == "hyphae::syntax" || again == first));
+    read.problems
+        .dedup_by(|again, first| again.span == first.span && (first.code == "hyphae::syntax" || again == first));
     read
 }
 

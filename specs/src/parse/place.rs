@@ -3,7 +3,7 @@
 use super::cursor::{Cx, Fields, Property, Value};
 use super::value::{COUNT_MAX, name_fault};
 use crate::diagnostic::suggest;
-use crate::{CountOrPercent, LabelOp, LabelTest, PlaceKind, PlaceRule, Span, Spanned, VersionOp};
+use crate::{CountOrPercent, Diagnostic, LabelOp, LabelTest, PlaceKind, PlaceRule, Span, Spanned, VersionOp};
 use kdl::{KdlNode, KdlValue};
 
 /// The statements of a constraint; a `place` block also has `tolerate`.
@@ -46,7 +46,9 @@ fn weight(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<Spanned<u32>> {
 fn hard_only(cx: &mut Cx<'_>, fields: &mut Fields, statement: &str) {
     if let Some(value) = fields.prop("weight") {
         let help = match statement {
-            "require" => "use `prefer` with this weight for something that may be broken at a cost, or remove `weight=`",
+            "require" => {
+                "use `prefer` with this weight for something that may be broken at a cost, or remove `weight=`"
+            }
             _ => "remove `weight=`: it is a guarantee, always kept",
         };
         cx.error("hyphae::unknown_property", value.span, format!("`{statement}` has no weight"), "always hard", help);
@@ -104,8 +106,17 @@ fn worded_test(cx: &mut Cx<'_>, key: &Value, rest: &[Value]) -> Option<LabelTest
     let key_text = cx.text(key, "the key of a label")?;
     let key_text = cx.label_key(key_text)?;
     let Some((operator, values)) = rest.split_first() else {
-        let help = format!("write `{0}=\"value\"`, `{0} in \"a\" \"b\"`, `{0} exists`, or `{0} \">=\" \"6.1\"`", key_text.value);
-        cx.error("hyphae::missing", key.span, format!("what must `{}` be?", key_text.value), "tested against nothing", help);
+        let help = format!(
+            "write `{0}=\"value\"`, `{0} in \"a\" \"b\"`, `{0} exists`, or `{0} \">=\" \"6.1\"`",
+            key_text.value
+        );
+        cx.error(
+            "hyphae::missing",
+            key.span,
+            format!("what must `{}` be?", key_text.value),
+            "tested against nothing",
+            help,
+        );
         return None;
     };
     let name = operator.kdl.as_string().unwrap_or_default();
@@ -126,7 +137,13 @@ fn worded_test(cx: &mut Cx<'_>, key: &Value, rest: &[Value]) -> Option<LabelTest
         "exists" | "absent" => {
             if let Some(extra) = values.first() {
                 let help = format!("`{name}` takes none; to test for values write `in`");
-                cx.error("hyphae::unknown_value", extra.span, format!("`{name}` has a value too many"), "not expected here", help);
+                cx.error(
+                    "hyphae::unknown_value",
+                    extra.span,
+                    format!("`{name}` has a value too many"),
+                    "not expected here",
+                    help,
+                );
                 return None;
             }
             if name == "exists" { LabelOp::Exists } else { LabelOp::Absent }
@@ -168,7 +185,13 @@ fn version_text(cx: &mut Cx<'_>, operator: &Value, values: &[Value]) -> Option<S
             Some(extra) => (extra.span, "a version is compared with one other"),
             None => (operator.span, "there is nothing to compare with"),
         };
-        cx.error("hyphae::missing", span, message, "exactly one version must follow", "for example `kernel \">=\" \"6.1\"`");
+        cx.error(
+            "hyphae::missing",
+            span,
+            message,
+            "exactly one version must follow",
+            "for example `kernel \">=\" \"6.1\"`",
+        );
         return None;
     };
     let KdlValue::String(text) = &value.kdl else {
@@ -191,7 +214,12 @@ pub(super) fn topology(cx: &mut Cx<'_>, value: &Value) -> Option<Spanned<String>
     cx.label_key(text)
 }
 
-fn required_topology(cx: &mut Cx<'_>, fields: &mut Fields, name: &'static str, example: &str) -> Option<Spanned<String>> {
+fn required_topology(
+    cx: &mut Cx<'_>,
+    fields: &mut Fields,
+    name: &'static str,
+    example: &str,
+) -> Option<Spanned<String>> {
     let value = fields.required_prop(cx, name, example)?;
     topology(cx, &value)
 }
@@ -212,8 +240,15 @@ fn separate(cx: &mut Cx<'_>, node: &KdlNode, fields: &mut Fields) -> Option<Plac
         false => Some(PlaceKind::SeparateWithin { within: within?, limit }),
         true => {
             if let Some(limit) = limit {
-                let help = "`from=` keeps two workloads apart altogether; bound the replicas of one in a statement of its own";
-                cx.error("hyphae::contradiction", limit.span, "`limit` and `from=` exclude each other", "has no meaning here", help);
+                let help =
+                    "`from=` keeps two workloads apart altogether; bound the replicas of one in a statement of its own";
+                cx.error(
+                    "hyphae::contradiction",
+                    limit.span,
+                    "`limit` and `from=` exclude each other",
+                    "has no meaning here",
+                    help,
+                );
             }
             Some(PlaceKind::SeparateFrom { from: from?, within: within? })
         }
@@ -229,8 +264,11 @@ fn separate_limit(cx: &mut Cx<'_>, node: &KdlNode, fields: &mut Fields) -> Optio
         cx.no_children(child);
         let value = own.required_arg(cx, "a number", "limit 2");
         if let (Some(first), Some(again)) = (&property, &value) {
-            let name = Spanned { value: "limit".to_owned(), span: again.span };
-            super::inventory::duplicate(cx, "", &name, first.span);
+            let diagnostic =
+                Diagnostic::error("hyphae::duplicate", again.span, "`limit` is given twice", "given again here")
+                    .other(first.span, "first given here")
+                    .help("keep one of the two");
+            cx.push(diagnostic);
         }
         limit = value.and_then(|value| cx.count(&value, "limit", 1..=COUNT_MAX)).or(limit);
         cx.finish(own);
@@ -306,9 +344,11 @@ pub(super) fn keep_fits(cx: &mut Cx<'_>, rules: &[PlaceRule], replicas: Option<(
             let message = format!("{kept} of {wanted} replicas cannot remain when any {domain} may be lost");
             let help = match wanted {
                 1 => format!("one replica cannot survive the loss of its {domain}: raise the replicas"),
-                _ => format!("keep at most {}, or raise the replicas: some {domain} must hold at least one", wanted - 1),
+                _ => {
+                    format!("keep at most {}, or raise the replicas: some {domain} must hold at least one", wanted - 1)
+                }
             };
-            let diagnostic = crate::Diagnostic::error("hyphae::contradiction", keep.span, message, "all of them, or more")
+            let diagnostic = Diagnostic::error("hyphae::contradiction", keep.span, message, "all of them, or more")
                 .other(at, format!("{wanted} wanted"))
                 .help(help);
             cx.push(diagnostic);

@@ -72,7 +72,13 @@ pub(super) fn objective(cx: &mut Cx<'_>, node: &KdlNode) -> Objective {
                         other => {
                             let written = other.as_string().unwrap_or_default();
                             let help = suggest(written, ["pack", "spread"]);
-                            cx.error("hyphae::bad_value", value.span, "there is no such strategy", "unknown strategy", help);
+                            cx.error(
+                                "hyphae::bad_value",
+                                value.span,
+                                "there is no such strategy",
+                                "unknown strategy",
+                                help,
+                            );
                         }
                     }
                 }

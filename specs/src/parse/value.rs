@@ -71,12 +71,22 @@ impl Cx<'_> {
             return None;
         };
         if text.contains('\0') {
-            self.bad(value.span, format!("{what} holds a NUL character"), "a NUL in here", "remove it: no program can receive it");
+            self.bad(
+                value.span,
+                format!("{what} holds a NUL character"),
+                "a NUL in here",
+                "remove it: no program can receive it",
+            );
             return None;
         }
         if text.len() > TEXT_BYTES_MAX {
             let label = format!("{} bytes", text.len());
-            self.bad(value.span, format!("{what} is too long"), label, "at most 128 KiB: Linux hands no more to a program");
+            self.bad(
+                value.span,
+                format!("{what} is too long"),
+                label,
+                "at most 128 KiB: Linux hands no more to a program",
+            );
             return None;
         }
         Some(Spanned { value: text.clone(), span: value.span })
@@ -86,7 +96,12 @@ impl Cx<'_> {
     pub(super) fn full_text(&mut self, value: &Value, what: &str) -> Option<Spanned<String>> {
         let text = self.text(value, what)?;
         if text.trim().is_empty() {
-            self.bad(value.span, format!("{what} is empty"), "nothing in here", "write something, or leave the whole thing out");
+            self.bad(
+                value.span,
+                format!("{what} is empty"),
+                "nothing in here",
+                "write something, or leave the whole thing out",
+            );
             return None;
         }
         Some(text)
@@ -115,7 +130,8 @@ impl Cx<'_> {
         match fault {
             None => Some(text),
             Some(fault) => {
-                let help = "a host name: small letters, digits and `-`, in parts joined by dots; for example \"rack1-n1\"";
+                let help =
+                    "a host name: small letters, digits and `-`, in parts joined by dots; for example \"rack1-n1\"";
                 self.bad(value.span, format!("{what} is not a valid name"), fault, help);
                 None
             }
@@ -127,7 +143,8 @@ impl Cx<'_> {
         let fine = key.chars().all(|c| c.is_ascii_alphanumeric() || "-._/".contains(c));
         let begins = key.starts_with(|c: char| c.is_ascii_alphanumeric());
         if !fine || !begins || key.len() > LABEL_CHARS_MAX {
-            let help = "letters, digits, `-`, `.`, `_` and `/`, beginning with a letter or digit; for example \"gpu-model\"";
+            let help =
+                "letters, digits, `-`, `.`, `_` and `/`, beginning with a letter or digit; for example \"gpu-model\"";
             self.bad(key.span, "this is not a valid label key", "not a label key", help);
             return None;
         }
@@ -151,11 +168,16 @@ impl Cx<'_> {
         let number = match &value.kdl {
             KdlValue::Integer(number) => *number,
             KdlValue::String(text) if text.parse::<i128>().is_ok() => {
-                self.bad(value.span, format!("{what} must be a number"), "this is a text", format!("write it without quotes: {text}"));
+                self.bad(
+                    value.span,
+                    format!("{what} must be a number"),
+                    "this is a text",
+                    format!("write it without quotes: {text}"),
+                );
                 return None;
             }
             KdlValue::Float(_) => {
-                let help = format!("a number from {low} to {high}, without decimals");
+                let help = format!("a number from {} to {}, without decimals", grouped(low), grouped(high));
                 self.bad(value.span, format!("{what} must be a whole number"), "not a whole number", help);
                 return None;
             }
@@ -168,10 +190,15 @@ impl Cx<'_> {
             let label = match number {
                 _ if number < 0 && low >= 0 => "negative".to_owned(),
                 0 => "zero".to_owned(),
-                _ if number < low => format!("less than {low}"),
-                _ => format!("more than {high}"),
+                _ if number < low => format!("less than {}", grouped(low)),
+                _ => format!("more than {}", grouped(high)),
             };
-            self.bad(value.span, format!("{what} is out of range"), label, format!("a whole number from {low} to {high}"));
+            self.bad(
+                value.span,
+                format!("{what} is out of range"),
+                label,
+                format!("a whole number from {} to {}", grouped(low), grouped(high)),
+            );
             return None;
         }
         Some(Spanned { value: number, span: value.span })
@@ -189,7 +216,8 @@ impl Cx<'_> {
             let count = self.count(value, what, 0..=COUNT_MAX)?;
             return Some(Spanned { value: CountOrPercent::Count(count.value), span: count.span });
         };
-        let percent = text.strip_suffix('%').and_then(|digits| digits.parse::<u8>().ok()).filter(|percent| *percent <= 100);
+        let percent =
+            text.strip_suffix('%').and_then(|digits| digits.parse::<u8>().ok()).filter(|percent| *percent <= 100);
         if percent.is_none() {
             let help = "a number of replicas, as 4, or a share of them from \"0%\" to \"100%\", without decimals";
             self.bad(value.span, format!("{what} must be a number or a percentage"), "neither of them", help);
@@ -199,14 +227,28 @@ impl Cx<'_> {
 
     /// Cores, exact to the millicore.
     pub(super) fn cpu(&mut self, value: &Value, zero: Zero) -> Option<Spanned<CpuMillis>> {
-        let bounds = Decimal { what: "cpu", places: 3, max: CPU_MILLIS_MAX, bound: "100,000 cores", example: "cpu=0.5 (cores)", zero };
+        let bounds = Decimal {
+            what: "cpu",
+            places: 3,
+            max: CPU_MILLIS_MAX,
+            bound: "100,000 cores",
+            example: "cpu=0.5 (cores)",
+            zero,
+        };
         let millis = self.decimal(value, &bounds)?;
         Some(Spanned { value: CpuMillis(millis), span: value.span })
     }
 
     /// A price, exact to the millionth.
     pub(super) fn price(&mut self, value: &Value, what: &str) -> Option<Spanned<Micros>> {
-        let bounds = Decimal { what, places: 6, max: PRICE_MICROS_MAX, bound: "1,000,000", example: "0.0725", zero: Zero::Allowed };
+        let bounds = Decimal {
+            what,
+            places: 6,
+            max: PRICE_MICROS_MAX,
+            bound: "1,000,000",
+            example: "0.0725",
+            zero: Zero::Allowed,
+        };
         let micros = self.decimal(value, &bounds)?;
         Some(Spanned { value: Micros(micros), span: value.span })
     }
@@ -223,17 +265,34 @@ impl Cx<'_> {
         let written = match &value.kdl {
             KdlValue::Integer(number) => number.to_string(),
             KdlValue::Float(float) if !float.is_finite() => {
-                self.bad(value.span, format!("{what} must be a finite number"), "not finite", format!("for example: {example}"));
+                self.bad(
+                    value.span,
+                    format!("{what} must be a finite number"),
+                    "not finite",
+                    format!("for example: {example}"),
+                );
                 return None;
             }
             KdlValue::Float(_) => self.slice(value.span).replace('_', ""),
             KdlValue::String(text) if text.parse::<f64>().is_ok_and(f64::is_finite) => {
-                self.bad(value.span, format!("{what} must be a number"), "this is a text", format!("write it without quotes: {text}"));
+                self.bad(
+                    value.span,
+                    format!("{what} must be a number"),
+                    "this is a text",
+                    format!("write it without quotes: {text}"),
+                );
                 return None;
             }
-            KdlValue::String(text) if text.ends_with('m') && text[..text.len() - 1].parse::<u64>().is_ok() && what == "cpu" => {
+            KdlValue::String(text)
+                if text.ends_with('m') && text[..text.len() - 1].parse::<u64>().is_ok() && what == "cpu" =>
+            {
                 let millis = text[..text.len() - 1].parse().unwrap_or_default();
-                self.bad(value.span, "cpu must be a number", "not a number of cores", format!("cpu is in cores: write {}", CpuMillis(millis)));
+                self.bad(
+                    value.span,
+                    "cpu must be a number",
+                    "not a number of cores",
+                    format!("cpu is in cores: write {}", CpuMillis(millis)),
+                );
                 return None;
             }
             _ => {
@@ -243,14 +302,20 @@ impl Cx<'_> {
         };
         let fault = match fixed_point(&written, places) {
             Ok(amount) if amount > max => ("is too large", format!("more than {bound}"), format!("at most {bound}")),
-            Ok(0) if zero == Zero::Refused => ("is zero", "zero".to_owned(), "write a positive number, or leave it out".to_owned()),
+            Ok(0) if zero == Zero::Refused => {
+                ("is zero", "zero".to_owned(), "write a positive number, or leave it out".to_owned())
+            }
             Ok(amount) => return Some(amount),
             Err(Unfixed::Negative) => ("is negative", "negative".to_owned(), "write a positive number".to_owned()),
-            Err(Unfixed::TooFine) => {
-                ("is too fine", format!("more than {places} decimals"), format!("amounts are exact: at most {places} decimals"))
-            }
+            Err(Unfixed::TooFine) => (
+                "is too fine",
+                format!("more than {places} decimals"),
+                format!("amounts are exact: at most {places} decimals"),
+            ),
             Err(Unfixed::Huge) => ("is too large", format!("more than {bound}"), format!("at most {bound}")),
-            Err(Unfixed::Malformed) => ("is not a plain decimal number", "cannot be read".to_owned(), format!("for example: {example}")),
+            Err(Unfixed::Malformed) => {
+                ("is not a plain decimal number", "cannot be read".to_owned(), format!("for example: {example}"))
+            }
         };
         self.bad(value.span, format!("{what} {}", fault.0), fault.1, fault.2);
         None
@@ -258,8 +323,16 @@ impl Cx<'_> {
 
     /// `"256MiB"`.
     pub(super) fn bytes(&mut self, value: &Value, what: &str, zero: Zero) -> Option<Spanned<Bytes>> {
-        let rule = "sizes are written with a unit: B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024)";
-        let kind = Quantity { what, units: &SIZE_UNITS, example: "\"256MiB\"", rule, smallest: "byte", likely: likely_size_unit };
+        let rule =
+            "sizes are written with a unit: B, KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB (powers of 1024)";
+        let kind = Quantity {
+            what,
+            units: &SIZE_UNITS,
+            example: "\"256MiB\"",
+            rule,
+            smallest: "byte",
+            likely: likely_size_unit,
+        };
         let bytes = self.quantity(value, &kind)?;
         if bytes > BYTES_MAX {
             self.bad(value.span, format!("{what} is too large"), "more than 1 PiB", "at most \"1PiB\"");
@@ -275,7 +348,14 @@ impl Cx<'_> {
     /// `"5s"`.
     pub(super) fn duration(&mut self, value: &Value, what: &str, zero: Zero) -> Option<Spanned<Millis>> {
         let rule = "durations are written with a unit: ms, s, m or h";
-        let kind = Quantity { what, units: &TIME_UNITS, example: "\"5s\"", rule, smallest: "millisecond", likely: likely_time_unit };
+        let kind = Quantity {
+            what,
+            units: &TIME_UNITS,
+            example: "\"5s\"",
+            rule,
+            smallest: "millisecond",
+            likely: likely_time_unit,
+        };
         let millis = self.quantity(value, &kind)?;
         if millis > MILLIS_MAX {
             self.bad(value.span, format!("{what} is too long"), "more than a day", "at most \"24h\"");
@@ -325,11 +405,26 @@ impl Cx<'_> {
                 (format!("is not a whole number of {}s", kind.smallest), "too fine", "use a smaller unit".to_owned())
             }
             Err(Unfixed::Huge) => ("is too large".to_owned(), "too large", "write a smaller one".to_owned()),
-            Err(Unfixed::Malformed) => ("cannot be read".to_owned(), "no number before the unit", format!("for example {}", kind.example)),
+            Err(Unfixed::Malformed) => {
+                ("cannot be read".to_owned(), "no number before the unit", format!("for example {}", kind.example))
+            }
         };
         self.bad(value.span, format!("{what} {}", fault.0), fault.1, fault.2);
         None
     }
+}
+
+/// A number with its thousands set apart: 1,000,000.
+fn grouped(number: i128) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let mut out = String::from(if number < 0 { "-" } else { "" });
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
 }
 
 /// Bounds of a decimal number.
@@ -428,8 +523,7 @@ fn likely_time_unit(unit: &str) -> Option<&'static str> {
     }
 }
 
-pub(super) const NAME_RULE: &str =
-    "names have small letters, digits and `-`, begin with a letter, end with a letter or digit, and have at most 63 characters";
+pub(super) const NAME_RULE: &str = "names have small letters, digits and `-`, begin with a letter, end with a letter or digit, and have at most 63 characters";
 
 /// What is wrong with a kebab-case name.
 pub(super) fn name_fault(name: &str, digit_first: bool) -> Option<&'static str> {

@@ -6,8 +6,8 @@ use super::value::{COUNT_MAX, Zero};
 use super::{image, place};
 use crate::diagnostic::suggest;
 use crate::{
-    AllOrNothing, Bytes, CountOrPercent, CpuMillis, Diagnostic, Health, Labels, Mounted, Port, Protocol, Replicas, Resources,
-    Span, Spanned, Update, Workload, WorkloadKind,
+    AllOrNothing, Bytes, CountOrPercent, CpuMillis, Diagnostic, Health, Labels, Mounted, Port, Protocol, Replicas,
+    Resources, Span, Spanned, Update, Workload, WorkloadKind,
 };
 use kdl::KdlNode;
 
@@ -111,7 +111,9 @@ fn part(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
                 workload.image = image;
             }
         }
-        "command" => workload.command = texts(cx, node, "a word of the command", "command \"/bin/server\" \"--verbose\""),
+        "command" => {
+            workload.command = texts(cx, node, "a word of the command", "command \"/bin/server\" \"--verbose\"")
+        }
         "args" => workload.args = texts(cx, node, "an argument", "args \"--verbose\""),
         "replicas" => {
             let value = single_arg(cx, node, "a number", "replicas 3");
@@ -145,9 +147,8 @@ fn scalar(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
             let value = single_arg(cx, node, "a number", "priority 100");
             let range = i128::from(i32::MIN)..=i128::from(i32::MAX);
             let number = value.and_then(|value| cx.whole(&value, "priority", range));
-            workload.priority = number.and_then(|number| {
-                i32::try_from(number.value).ok().map(|value| Spanned { value, span: number.span })
-            });
+            workload.priority = number
+                .and_then(|number| i32::try_from(number.value).ok().map(|value| Spanned { value, span: number.span }));
         }
         "move-weight" => {
             let value = single_arg(cx, node, "a number", "move-weight 10");
@@ -174,9 +175,13 @@ fn scalar(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
 /// Whether this kind of workload has such a part.
 fn allowed(cx: &mut Cx<'_>, node: &KdlNode, kind: WorkloadKind) -> bool {
     let help = match (node.name().value(), kind) {
-        ("replicas" | "scale", WorkloadKind::Daemon) => "it runs once on each node that `place` allows; remove this line",
+        ("replicas" | "scale", WorkloadKind::Daemon) => {
+            "it runs once on each node that `place` allows; remove this line"
+        }
         ("scale", WorkloadKind::Job) => "write `replicas` for how many run at once",
-        ("retries" | "schedule", WorkloadKind::Service | WorkloadKind::Daemon) => "only a `job` ends by itself; remove this line",
+        ("retries" | "schedule", WorkloadKind::Service | WorkloadKind::Daemon) => {
+            "only a `job` ends by itself; remove this line"
+        }
         ("health", WorkloadKind::Job) => "a job works when it ends with exit code 0; remove this line",
         _ => return true,
     };
@@ -208,9 +213,14 @@ fn scale(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
     }
     if let Replicas::Fixed(count) = &workload.replicas {
         if count.span != workload.image.span && cx.slice(count.span).starts_with(|c: char| c.is_ascii_digit()) {
-            let diagnostic = Diagnostic::error("hyphae::contradiction", head, "`scale` and `replicas` exclude each other", "given too")
-                .other(count.span, "the number is fixed here")
-                .help("keep one of the two");
+            let diagnostic = Diagnostic::error(
+                "hyphae::contradiction",
+                head,
+                "`scale` and `replicas` exclude each other",
+                "given too",
+            )
+            .other(count.span, "the number is fixed here")
+            .help("keep one of the two");
             cx.push(diagnostic);
         }
     }
@@ -284,7 +294,13 @@ fn port(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
     let unnamed = name.as_ref().is_some_and(|value| value.kdl.is_integer());
     if let Some(value) = name.as_ref().filter(|_| unnamed) {
         let number = cx.slice(value.span).to_owned();
-        cx.error("hyphae::missing", value.span, "a port needs a name", "the number comes second", format!("write `port \"http\" {number}`"));
+        cx.error(
+            "hyphae::missing",
+            value.span,
+            "a port needs a name",
+            "the number comes second",
+            format!("write `port \"http\" {number}`"),
+        );
     }
     let name = name.filter(|_| !unnamed).and_then(|value| cx.name(&value, "the name of a port"));
     let number = if unnamed { fields.arg() } else { fields.required_arg(cx, "a number", example) };
@@ -320,7 +336,13 @@ fn protocol(cx: &mut Cx<'_>, value: &Value) -> Option<Protocol> {
         "tcp" => Some(Protocol::Tcp),
         "udp" => Some(Protocol::Udp),
         other => {
-            cx.error("hyphae::bad_value", value.span, "there is no such protocol", "unknown protocol", suggest(other, ["tcp", "udp"]));
+            cx.error(
+                "hyphae::bad_value",
+                value.span,
+                "there is no such protocol",
+                "unknown protocol",
+                suggest(other, ["tcp", "udp"]),
+            );
             None
         }
     }
@@ -332,13 +354,25 @@ fn env(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
     cx.no_children(node);
     let props = fields.rest_props();
     if props.is_empty() && node.entries().is_empty() {
-        cx.error("hyphae::missing", fields.head, "no variable is set", "nothing here", "write `env LOG_LEVEL=\"info\"`");
+        cx.error(
+            "hyphae::missing",
+            fields.head,
+            "no variable is set",
+            "nothing here",
+            "write `env LOG_LEVEL=\"info\"`",
+        );
     }
     if props.is_empty() && !node.entries().is_empty() {
         let values = fields.rest_args();
         if let Some(value) = values.first() {
             let help = "write the variable as a property: `env LOG_LEVEL=\"info\"`";
-            cx.error("hyphae::unknown_value", value.span, "a variable needs a name and a value", "not `NAME=\"value\"`", help);
+            cx.error(
+                "hyphae::unknown_value",
+                value.span,
+                "a variable needs a name and a value",
+                "not `NAME=\"value\"`",
+                help,
+            );
         }
     }
     cx.finish(fields);
@@ -378,7 +412,13 @@ fn mounted(cx: &mut Cx<'_>, node: &KdlNode, earlier: &[Mounted]) -> Option<Mount
     }
     if !fields.has("mount") && !fields.has("env") {
         let help = format!("write `{example}`, or `env=\"NAME\"` for a variable");
-        cx.error("hyphae::missing", fields.head, format!("this {word} goes nowhere"), "neither `mount=` nor `env=`", help);
+        cx.error(
+            "hyphae::missing",
+            fields.head,
+            format!("this {word} goes nowhere"),
+            "neither `mount=` nor `env=`",
+            help,
+        );
     }
     cx.finish(fields);
     let name = name?;
@@ -406,7 +446,8 @@ fn health(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Health> {
 fn update(cx: &mut Cx<'_>, node: &KdlNode) -> Update {
     let mut fields = cx.fields(node);
     cx.no_children(node);
-    let max_unavailable = fields.prop("max-unavailable").and_then(|value| cx.count_or_percent(&value, "max-unavailable"));
+    let max_unavailable =
+        fields.prop("max-unavailable").and_then(|value| cx.count_or_percent(&value, "max-unavailable"));
     let max_surge = fields.prop("max-surge").and_then(|value| cx.count_or_percent(&value, "max-surge"));
     if node.entries().is_empty() {
         let help = "write `update max-unavailable=1`, or leave it out";
@@ -417,7 +458,13 @@ fn update(cx: &mut Cx<'_>, node: &KdlNode) -> Update {
     if let Some(down) = max_unavailable.as_ref().filter(|down| none(down.value)) {
         if max_surge.as_ref().is_none_or(|surge| none(surge.value)) {
             let help = "allow at least one: `max-unavailable=1`";
-            cx.error("hyphae::contradiction", down.span, "nothing could ever be updated", "none may be down, none may be added", help);
+            cx.error(
+                "hyphae::contradiction",
+                down.span,
+                "nothing could ever be updated",
+                "none may be down, none may be added",
+                help,
+            );
         }
     }
     Update { max_unavailable, max_surge }

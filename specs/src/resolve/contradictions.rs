@@ -51,8 +51,12 @@ fn excludes(one: &LabelTest, other: &LabelTest) -> bool {
 fn ops_exclude(one: &LabelOp, other: &LabelOp) -> bool {
     match (one, other) {
         (LabelOp::Absent, LabelOp::In(_) | LabelOp::Exists | LabelOp::Version(..)) => true,
-        (LabelOp::In(left), LabelOp::In(right)) => !left.iter().any(|value| right.iter().any(|one| one.value == value.value)),
-        (LabelOp::In(left), LabelOp::NotIn(right)) => left.iter().all(|value| right.iter().any(|one| one.value == value.value)),
+        (LabelOp::In(left), LabelOp::In(right)) => {
+            !left.iter().any(|value| right.iter().any(|one| one.value == value.value))
+        }
+        (LabelOp::In(left), LabelOp::NotIn(right)) => {
+            left.iter().all(|value| right.iter().any(|one| one.value == value.value))
+        }
         (LabelOp::In(values), LabelOp::Version(op, wanted)) => !values
             .iter()
             .any(|value| compare_versions(&value.value, &wanted.value).is_some_and(|ordering| op.allows(ordering))),
@@ -60,7 +64,9 @@ fn ops_exclude(one: &LabelOp, other: &LabelOp) -> bool {
             use crate::VersionOp as V;
             let Some(ordering) = compare_versions(&low.value, &high.value) else { return false };
             match (op, other_op) {
-                (V::AtLeast | V::Equal, V::AtMost | V::Equal) => ordering.is_gt() || (matches!((op, other_op), (V::Equal, V::Equal)) && ordering.is_ne()),
+                (V::AtLeast | V::Equal, V::AtMost | V::Equal) => {
+                    ordering.is_gt() || (matches!((op, other_op), (V::Equal, V::Equal)) && ordering.is_ne())
+                }
                 (V::Greater, V::AtMost | V::Equal) | (V::AtLeast | V::Equal | V::Greater, V::Less) => ordering.is_ge(),
                 _ => false,
             }
@@ -77,9 +83,10 @@ fn keeps(rules: &[PlaceRule], workload: &Workload, out: &mut Vec<Diagnostic>) {
         if wanted.value > 0 && keep.value.of(wanted.value) >= wanted.value {
             let name = workload.full_name();
             let message = format!("\"{name}\" cannot keep that many when any {} may be lost", loss_of.value);
-            let diagnostic = Diagnostic::warning("hyphae::contradiction", keep.span, message, "all of its replicas, or more")
-                .other(wanted.span, format!("\"{name}\" wants {}", wanted.value))
-                .help("none of its replicas can be placed: raise the replicas, or keep fewer");
+            let diagnostic =
+                Diagnostic::warning("hyphae::contradiction", keep.span, message, "all of its replicas, or more")
+                    .other(wanted.span, format!("\"{name}\" wants {}", wanted.value))
+                    .help("none of its replicas can be placed: raise the replicas, or keep fewer");
             out.push(diagnostic);
         }
     }

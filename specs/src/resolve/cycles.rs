@@ -58,8 +58,9 @@ fn circle(path: &[(&str, usize)], edges: &Edges<'_>) -> Diagnostic {
     let names: Vec<&str> = path.iter().map(|(name, _)| *name).chain([path[0].0]).collect();
     let message = format!("these must be near each other in a circle: {}", names.join(" → "));
     let (first, rest) = (taken[0], &taken[1..]);
-    let mut diagnostic = Diagnostic::error("hyphae::cycle", first.1, message, format!("\"{}\" must be near \"{}\"", path[0].0, first.0))
-        .help("make one of them soft with `weight=`: none of them could be the first to be placed");
+    let mut diagnostic =
+        Diagnostic::error("hyphae::cycle", first.1, message, format!("\"{}\" must be near \"{}\"", path[0].0, first.0))
+            .help("make one of them soft with `weight=`: none of them could be the first to be placed");
     for ((name, _), (to, span)) in path[1..].iter().zip(rest) {
         diagnostic = diagnostic.other(*span, format!("\"{name}\" must be near \"{to}\""));
     }

@@ -69,5 +69,7 @@ fn twice(key: &ItemKey, again: Span, first: Span) -> Diagnostic {
         ItemKey::Reserve(label) => (format!("the loss of any {label} is reserved for twice"), "keep one of them"),
         ItemKey::Objective => ("there are two objectives".to_owned(), "keep one: there is one cluster"),
     };
-    Diagnostic::error("hyphae::duplicate", again, message, "given again here").other(first, "first given here").help(help)
+    Diagnostic::error("hyphae::duplicate", again, message, "given again here")
+        .other(first, "first given here")
+        .help(help)
 }

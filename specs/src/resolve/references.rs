@@ -19,7 +19,13 @@ pub(super) fn resolve(model: &mut Model, out: &mut Vec<Diagnostic>) {
 }
 
 fn unknown(name: &Spanned<String>, what: &str, help: String) -> Diagnostic {
-    Diagnostic::error("hyphae::unknown_name", name.span, format!("there is no {what} \"{}\"", name.value), format!("unknown {what}")).help(help)
+    Diagnostic::error(
+        "hyphae::unknown_name",
+        name.span,
+        format!("there is no {what} \"{}\"", name.value),
+        format!("unknown {what}"),
+    )
+    .help(help)
 }
 
 /// Where teams are declared at all, each team is declared.
@@ -102,7 +108,9 @@ fn suggest_workload(full: &str, known: &BTreeSet<String>) -> String {
             let neighbours = || known.iter().filter_map(|other| other.strip_prefix(own));
             match did_you_mean(bare, neighbours()) {
                 Some(likely) => format!("did you mean \"{own}{likely}\"?"),
-                None if known.len() <= 24 => format!("known here: {}", known.iter().cloned().collect::<Vec<_>>().join(", ")),
+                None if known.len() <= 24 => {
+                    format!("known here: {}", known.iter().cloned().collect::<Vec<_>>().join(", "))
+                }
                 None => "no workload has a name like it".to_owned(),
             }
         }

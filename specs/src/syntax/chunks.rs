@@ -1,6 +1,6 @@
 //! Divides a source into its top-level nodes, and reports what makes one unreadable.
 
-use super::lexer::{Flaw, Token, TokenKind};
+use super::lexer::{Flaw, Token, TokenKind, is_forbidden};
 use crate::diagnostic::PROBLEMS_MAX;
 use crate::{Diagnostic, Span};
 use std::ops::Range;
@@ -112,7 +112,13 @@ impl Splitter<'_> {
                     );
                 }
             }
-            TokenKind::Bad(flaw) => self.bad(*token, flaw),
+            TokenKind::Bad(flaw) => {
+                self.bad(*token, flaw);
+                if flaw == Flaw::OpenString && token.text(self.text).trim_end().ends_with('{') {
+                    self.enter(at, token);
+                }
+            }
+            TokenKind::Text => self.forbidden_within(token),
             TokenKind::Word => self.word(at, token),
             _ => {}
         }
@@ -152,14 +158,32 @@ impl Splitter<'_> {
         match word {
             "true" | "false" | "null" | "inf" | "-inf" | "nan" => {
                 let help = format!("write `#{word}` for the keyword, or \"{word}\" for the text");
-                self.report(*token, &format!("`{word}` is not a value in KDL 2"), "neither a keyword nor a text", &help);
+                self.report(
+                    *token,
+                    &format!("`{word}` is not a value in KDL 2"),
+                    "neither a keyword nor a text",
+                    &help,
+                );
             }
             _ if word.len() > 36 && number && digits => {
-                self.report(*token, "this number is too long", "more digits than any amount has", "write a smaller number");
+                self.report(
+                    *token,
+                    "this number is too long",
+                    "more digits than any amount has",
+                    "write a smaller number",
+                );
             }
             _ => return,
         }
         self.garbled.push(at);
+    }
+
+    fn forbidden_within(&mut self, token: &Token) {
+        let found = token.text(self.text).char_indices().find(|(_, c)| is_forbidden(*c));
+        if let Some((at, letter)) = found {
+            let place = Token { kind: token.kind, offset: token.offset + at, len: letter.len_utf8() };
+            self.bad(place, Flaw::Forbidden);
+        }
     }
 
     fn never_closed(&mut self, open: Open) {
@@ -187,16 +211,28 @@ impl Splitter<'_> {
                 "the closing quote is missing on this line",
                 "close it with `\"`; text over several lines begins and ends with `\"\"\"` on lines of their own",
             ),
-            Flaw::OpenBlockString => {
-                ("this text is never closed", "begins here", "close it with the same quotes (and `#`) on a line of their own")
+            Flaw::OpenBlockString => (
+                "this text is never closed",
+                "begins here",
+                "close it with the same quotes (and `#`) on a line of their own",
+            ),
+            Flaw::OpenComment => {
+                ("this comment is never closed", "begins here", "close it with `*/`; block comments nest in KDL")
             }
-            Flaw::OpenComment => ("this comment is never closed", "begins here", "close it with `*/`; block comments nest in KDL"),
             Flaw::DeepComment => ("comments are nested too deeply", "begins here", "use `//` comments"),
-            Flaw::Backslash => {
-                ("a backslash continues a line and must end it", "not at the end of the line", "put text with a backslash in quotes, as \"\\\\\"")
+            Flaw::Backslash => (
+                "a backslash continues a line and must end it",
+                "not at the end of the line",
+                "put text with a backslash in quotes, as \"\\\\\"",
+            ),
+            Flaw::Stray => {
+                ("this character must be in quotes", "not allowed in a bare word", "put quotes around the whole text")
             }
-            Flaw::Stray => ("this character must be in quotes", "not allowed in a bare word", "put quotes around the whole text"),
-            Flaw::Forbidden => ("this character is not allowed in KDL", "control character", "write it as an escape, \"\\u{…}\", or remove it"),
+            Flaw::Forbidden => (
+                "this character is not allowed in KDL",
+                "control character",
+                "write it as an escape, \"\\u{…}\", or remove it",
+            ),
         };
         let first_line = match flaw {
             Flaw::OpenBlockString | Flaw::OpenComment | Flaw::DeepComment => {

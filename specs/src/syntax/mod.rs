@@ -24,12 +24,25 @@ pub(crate) struct Parsed {
 }
 
 /// Reads all top-level nodes of a source, and goes on after errors. Also says whether nothing had to be left out.
-pub(crate) fn read(index: usize, source: &Source, top_level: &[&str], out: &mut Vec<Diagnostic>) -> (Vec<Parsed>, bool) {
+pub(crate) fn read(
+    index: usize,
+    source: &Source,
+    top_level: &[&str],
+    out: &mut Vec<Diagnostic>,
+) -> (Vec<Parsed>, bool) {
     if source.text.len() > SOURCE_BYTES_MAX {
         let start = Span { source: index, offset: 0, len: 0 };
         out.push(
-            Diagnostic::error("hyphae::too_large", start, format!("{} is too large", source.name), "the file begins here")
-                .help(format!("it has {} bytes; a source may have {SOURCE_BYTES_MAX} (16 MiB): split it", source.text.len())),
+            Diagnostic::error(
+                "hyphae::too_large",
+                start,
+                format!("{} is too large", source.name),
+                "the file begins here",
+            )
+            .help(format!(
+                "it has {} bytes; a source may have {SOURCE_BYTES_MAX} (16 MiB): split it",
+                source.text.len()
+            )),
         );
         return (Vec::new(), false);
     }

@@ -38,7 +38,8 @@ fn exactly_what_is_not_enforced_yet_is_refused() {
 
 #[test]
 fn an_item_spans_its_whole_node_and_nothing_else() {
-    let sources = sources("// about x\nservice \"x\" {\n    image \"x\" // why\n} // end\n\njob \"y\" { image \"y\" } ;");
+    let sources =
+        sources("// about x\nservice \"x\" {\n    image \"x\" // why\n} // end\n\njob \"y\" { image \"y\" } ;");
     let (items, _) = parse(&sources);
     let texts: Vec<&str> = items.iter().map(|item| sources.slice(item.span)).collect();
     assert_eq!(texts, ["service \"x\" {\n    image \"x\" // why\n}", "job \"y\" { image \"y\" }"]);
