@@ -1,0 +1,66 @@
+//! A plan from files: offline against an inventory, or by a server. Both run the same planner.
+
+use crate::client::{Client, refusal};
+use crate::failure::{Failure, Outcome};
+use crate::output;
+use crate::progress::Spinner;
+use crate::render::style::counted;
+use hyphae_api::v1::{PlanRequest, SourceFile};
+use hyphae_controlplane::plan::{InputFile, Inputs, PlanDocument, Status};
+use hyphae_controlplane::planner::{self, PlanError};
+use hyphae_policy::UserFacts;
+use std::time::Duration;
+
+/// How long the solver may take when the user does not say.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A plan and the very text a server made of it, which `apply` sends back.
+pub(crate) struct Planned {
+    /// The plan.
+    pub(crate) document: PlanDocument,
+    /// Its JSON as the server wrote it.
+    pub(crate) json: String,
+}
+
+/// Plans against the nodes of an inventory.
+pub(crate) fn offline(
+    inventory: &[InputFile],
+    inputs: Inputs,
+    user: UserFacts,
+    deadline: Duration,
+) -> Result<PlanDocument, Failure> {
+    let _spinner = Spinner::start(format!("planning {} offline", counted(inputs.files.len(), "file")));
+    let state = planner::offline_state(inventory).map_err(|error| problems(&error))?;
+    planner::plan(&planner::Request { state: &state, inputs, user, deadline }).map_err(|error| problems(&error))
+}
+
+/// Has the server plan. Without a deadline the server takes its own.
+pub(crate) async fn online(client: &mut Client, inputs: Inputs, deadline: Option<Duration>) -> Result<Planned, Failure> {
+    let _spinner = Spinner::start("planning");
+    let files = inputs.files.into_iter().map(|file| SourceFile { name: file.file, text: file.text }).collect();
+    let deadline_millis = deadline.map_or(0, |deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
+    let request = PlanRequest { files, deadline_millis, delete: inputs.delete };
+    let reply = client.plan(request).await.map_err(refusal)?.into_inner();
+    if !reply.problems.is_empty() {
+        return Err(Failure::Problems { problems: reply.problems, outcome: "nothing was planned" });
+    }
+    let document = serde_json::from_str(&reply.plan_json).map_err(|error| Failure::Server {
+        message: format!("the server's plan cannot be read: {error}"),
+        help: Some("are the server and this command line of the same version?".to_string()),
+    })?;
+    Ok(Planned { document, json: reply.plan_json })
+}
+
+/// How the command ends that made this plan.
+pub(crate) fn outcome(document: &PlanDocument, detailed: bool) -> Outcome {
+    match document.status {
+        Status::Denied => Outcome::Denied,
+        Status::Shortage => Outcome::Shortage,
+        Status::Optimal | Status::Feasible if detailed && !document.changes.is_empty() => Outcome::Changes,
+        Status::Optimal | Status::Feasible => Outcome::Done,
+    }
+}
+
+fn problems(error: &PlanError) -> Failure {
+    Failure::Problems { problems: vec![error.render(output::stderr_colours())], outcome: "nothing was planned" }
+}

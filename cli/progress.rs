@@ -1,0 +1,98 @@
+//! The edge to the eyes: what moves on stderr while something is awaited. On anything but a terminal nothing moves; a rollout then
+//! writes a line whenever a workload has come further.
+
+use crate::output;
+use crate::render::progress::line;
+use crate::rollout::Progress;
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Workloads that move on the screen at once; of more, only the unsettled are shown.
+const BARS_MAX: usize = 12;
+
+/// Turns while something is computed; gone when dropped. Shows nothing where stderr is no terminal.
+pub(crate) struct Spinner(ProgressBar);
+
+impl Spinner {
+    /// Starts to turn.
+    pub(crate) fn start(words: impl Into<String>) -> Self {
+        let bar = ProgressBar::new_spinner().with_message(words.into());
+        bar.enable_steady_tick(Duration::from_millis(100));
+        Self(bar)
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+/// How a rollout is shown.
+pub(crate) enum RolloutDisplay {
+    /// A line for each workload, which changes.
+    Bars { all: MultiProgress, bars: BTreeMap<String, ProgressBar> },
+    /// A new line for each change: what each workload's last line was.
+    Lines(BTreeMap<String, String>),
+}
+
+impl RolloutDisplay {
+    /// By what stderr is.
+    pub(crate) fn new() -> Self {
+        if output::stderr_is_terminal() {
+            Self::Bars { all: MultiProgress::new(), bars: BTreeMap::new() }
+        } else {
+            Self::Lines(BTreeMap::new())
+        }
+    }
+
+    /// Shows how far it has come.
+    pub(crate) fn show(&mut self, progress: &[Progress]) {
+        match self {
+            Self::Lines(last) => {
+                for workload in progress {
+                    let line = line(workload);
+                    if last.get(&workload.workload) != Some(&line) {
+                        output::note(&line);
+                        last.insert(workload.workload.clone(), line);
+                    }
+                }
+            }
+            Self::Bars { all, bars } => {
+                for workload in progress {
+                    let room = bars.len() < BARS_MAX;
+                    if !bars.contains_key(&workload.workload) && room && !workload.settled {
+                        bars.insert(workload.workload.clone(), all.add(bar()));
+                    }
+                    if let Some(bar) = bars.get(&workload.workload) {
+                        bar.set_message(line(workload));
+                        if workload.settled {
+                            bar.finish();
+                            all.remove(bar);
+                            let _ = all.println(line(workload));
+                            bars.remove(&workload.workload);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for RolloutDisplay {
+    fn drop(&mut self) {
+        if let Self::Bars { all, .. } = self {
+            let _ = all.clear();
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
