@@ -97,8 +97,11 @@ impl Reader {
             return self.problems.push(problem);
         }
         match path.canonicalize() {
-            Ok(whole) if !self.seen.insert(whole) => {}
-            Ok(_) => self.file(path, found),
+            Ok(whole) => {
+                if self.seen.insert(whole) {
+                    self.file(path, found);
+                }
+            }
             Err(error) => self.problem(path, &error),
         }
     }
@@ -107,10 +110,12 @@ impl Reader {
         if depth >= DEPTH_MAX {
             return self.problems.push(format!("{} is nested deeper than {DEPTH_MAX} directories", path.display()));
         }
-        match path.canonicalize() {
-            Ok(whole) if !self.directories.insert(whole) => return,
-            Ok(_) => {}
+        let whole = match path.canonicalize() {
+            Ok(whole) => whole,
             Err(error) => return self.problem(path, &error),
+        };
+        if !self.directories.insert(whole) {
+            return;
         }
         let mut entries = match fs::read_dir(path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
             Ok(entries) => entries,

@@ -71,11 +71,11 @@ pub(crate) fn judge(goal: &Goal, observed: &StatusReply) -> (Vec<Progress>, Verd
     let status = |name: &str| observed.workloads.iter().find(|workload| workload.name == name);
     let progress: Vec<Progress> =
         goal.workloads.iter().map(|(name, nodes)| progress(name, nodes, status(name))).collect();
-    let mut unsettled = progress.iter().filter(|workload| !workload.settled).peekable();
-    let verdict = match unsettled.peek() {
-        None => Verdict::Reached,
-        Some(_) if unsettled.all(hopeless) => Verdict::Hopeless,
-        Some(_) => Verdict::Waiting,
+    let unsettled: Vec<&Progress> = progress.iter().filter(|workload| !workload.settled).collect();
+    let verdict = match unsettled.is_empty() {
+        true => Verdict::Reached,
+        false if unsettled.iter().all(|workload| hopeless(workload)) => Verdict::Hopeless,
+        false => Verdict::Waiting,
     };
     (progress, verdict)
 }

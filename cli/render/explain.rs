@@ -1,6 +1,6 @@
 //! Why a workload is where it is, for people.
 
-use crate::render::plan::more;
+use crate::render::plan::{more, more_within};
 use crate::render::shortage::cause;
 use crate::render::style::{BAD, BOLD, DIM, GOOD, clean, counted, paint};
 use hyphae_controlplane::planner::{ExplainedNode, Explanation};
@@ -53,7 +53,7 @@ fn section(text: &mut String, title: &str, nodes: &[&ExplainedNode], name: impl 
     for ((full, reasons), names) in groups.iter().take(GROUPS_MAX) {
         let mut shown = names.iter().take(NODES_MAX).cloned().collect::<Vec<_>>().join(", ");
         if names.len() > NODES_MAX {
-            let _ = write!(shown, " {}", more(names.len() - NODES_MAX, "node"));
+            let _ = write!(shown, " {}", more_within(names.len() - NODES_MAX, "node"));
         }
         let _ = writeln!(text, "  {}", paint(if *full { BAD } else { GOOD }, shown));
         let why_full = if title == "Where it is:" { "no more, because" } else { "because" };
@@ -62,7 +62,7 @@ fn section(text: &mut String, title: &str, nodes: &[&ExplainedNode], name: impl 
         }
     }
     if groups.len() > GROUPS_MAX {
-        let _ = writeln!(text, "  {}", more(groups.len() - GROUPS_MAX, "group of nodes"));
+        let _ = writeln!(text, "  {}", more(groups.len() - GROUPS_MAX, "group"));
     }
 }
 

@@ -15,6 +15,8 @@ use std::fmt::Write;
 const WORKLOADS_MAX: usize = 40;
 /// Places shown on one line of changes.
 const PLACES_MAX: usize = 6;
+/// Longest reason that stands on the line of its change; a longer one gets its own.
+const WHY_CHARS_MAX: usize = 60;
 /// Waves shown.
 const WAVES_MAX: usize = 8;
 /// Workloads named in one wave.
@@ -36,7 +38,12 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
 
 /// "… and 312 more nodes (--format json shows all)".
 pub(crate) fn more(left_out: usize, noun: &str) -> String {
-    paint(DIM, format!("… and {left_out} more {noun}{} (--format json shows all)", if left_out == 1 { "" } else { "s" }))
+    format!("{} {}", more_within(left_out, noun), paint(DIM, "(--format json shows all)"))
+}
+
+/// "… and 312 more nodes": within a line.
+pub(crate) fn more_within(left_out: usize, noun: &str) -> String {
+    paint(DIM, format!("… and {left_out} more {noun}{}", if left_out == 1 { "" } else { "s" }))
 }
 
 /// What a plan does, in one line without styles: "start 6, move 2 replicas of 3 workloads".
@@ -104,6 +111,8 @@ fn changes(document: &PlanDocument) -> String {
     }
     if workloads.len() > WORKLOADS_MAX {
         let _ = writeln!(text, "{}", more(workloads.len() - WORKLOADS_MAX, "workload"));
+    } else if text.contains('…') {
+        let _ = writeln!(text, "{}", paint(DIM, "(--format json shows all)"));
     }
     text
 }
@@ -120,8 +129,10 @@ fn changes_of(changes: &[&Change]) -> String {
         let count: u64 = changes.iter().map(|change| u64::from(change.count)).sum();
         let head = paint(style, format!("{sign} {} {count}", verb(action)));
         let _ = write!(text, "  {head} {}", places(action, &changes));
-        if !why.is_empty() {
-            let _ = write!(text, "\n      {}", paint(DIM, clean(why)));
+        match why.chars().count() {
+            0 => {}
+            1..=WHY_CHARS_MAX => text.push_str(&paint(DIM, format!("  ({})", clean(why)))),
+            _ => text.push_str(&paint(DIM, format!("\n      {}", clean(why)))),
         }
         text.push('\n');
     }
@@ -148,7 +159,7 @@ fn places(action: Action, changes: &[&Change]) -> String {
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if counts.len() > PLACES_MAX {
         let noun = if action == Action::Move { "move" } else { "node" };
-        let _ = write!(text, " {}", more(counts.len() - PLACES_MAX, noun));
+        let _ = write!(text, " {}", more_within(counts.len() - PLACES_MAX, noun));
     }
     if action == Action::Move { text } else { format!("on {text}") }
 }
@@ -225,11 +236,13 @@ fn proof(document: &PlanDocument) -> String {
         counted(solve.variables, "variable"),
         counted(solve.constraints, "constraint")
     );
-    let width = document.tiers.iter().map(|tier| tier_name(tier).chars().count()).max().unwrap_or(0);
+    let width = |column: fn(&TierEntry) -> String| {
+        document.tiers.iter().map(|tier| column(tier).chars().count()).max().unwrap_or(0)
+    };
+    let (names, values) = (width(tier_name), width(|tier| tier_value(tier, tier.value)));
     for tier in &document.tiers {
-        let name = tier_name(tier);
-        let blank = " ".repeat(width - name.chars().count());
-        let _ = writeln!(text, "  {name}{blank}  {}  {}", tier_value(tier, tier.value), tier_proof(tier));
+        let (name, value) = (tier_name(tier), tier_value(tier, tier.value));
+        let _ = writeln!(text, "  {name:<names$}  {value:<values$}  {}", tier_proof(tier));
     }
     text
 }
