@@ -8,7 +8,7 @@ use crate::render::text_diff::text_diff;
 use crate::{files, output};
 use hyphae_api::v1::SourcesRequest;
 use hyphae_controlplane::plan::InputFile;
-use hyphae_specs::{ItemKey, Severity, Sources};
+use hyphae_specs::{ItemKey, Sources};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -67,7 +67,7 @@ fn texts(files: &[InputFile]) -> Result<BTreeMap<String, String>, Failure> {
     let (cedar, kdl): (Vec<&InputFile>, Vec<&InputFile>) = files.iter().partition(|file| file.file.ends_with(".cedar"));
     let sources = Sources(kdl.into_iter().map(source).collect());
     let (items, mut diagnostics) = hyphae_specs::parse(&sources);
-    diagnostics.retain(|found| found.severity == Severity::Error);
+    diagnostics.retain(hyphae_specs::Diagnostic::is_error);
     if !diagnostics.is_empty() {
         let problems = vec![hyphae_specs::render(&diagnostics, &sources, output::stderr_colours())];
         return Err(Failure::Problems { problems, outcome: "nothing was compared" });

@@ -45,7 +45,8 @@ pub(crate) fn run(args: &FmtArgs) -> Result<Outcome, Failure> {
     if args.check {
         return check(&formatted);
     }
-    if let Some(position) = formatted.iter().position(|it| it.file.file == STDIN_NAME) {
+    let stdin = args.files.iter().any(|path| path.as_os_str() == "-");
+    if let Some(position) = formatted.iter().position(|it| stdin && it.file.file == STDIN_NAME) {
         output::raw(formatted.remove(position).text.as_bytes())?;
         if formatted.is_empty() {
             return Ok(Outcome::Done);
@@ -82,9 +83,9 @@ fn format_all(files: Vec<InputFile>) -> Result<Vec<Formatted>, Failure> {
     for file in files {
         match hyphae_specs::format(&file.text) {
             Ok(text) => formatted.push(Formatted { file, text }),
-            Err(diagnostics) => {
+            Err(problem) => {
                 let sources = Sources(vec![source(&file)]);
-                problems.push(hyphae_specs::render(&diagnostics, &sources, output::stderr_colours()));
+                problems.push(hyphae_specs::render(&[problem], &sources, output::stderr_colours()));
             }
         }
     }

@@ -5,7 +5,7 @@ use crate::render::style::counted;
 use crate::{files, output};
 use hyphae_controlplane::plan::InputFile;
 use hyphae_policy::{Policies, PolicySource};
-use hyphae_specs::{Diagnostic, Severity, Source, Sources};
+use hyphae_specs::{Source, Sources};
 use std::path::PathBuf;
 
 /// Check specs and policies: every problem of every file at once, with file, line and help.
@@ -55,18 +55,14 @@ struct Checked {
 fn check(files: &[InputFile], colour: bool) -> Checked {
     let (cedar, kdl): (Vec<&InputFile>, Vec<&InputFile>) = files.iter().partition(|file| file.file.ends_with(".cedar"));
     let sources = Sources(kdl.into_iter().map(|file| source(file)).collect());
-    let (items, mut diagnostics) = hyphae_specs::parse(&sources);
-    diagnostics.extend(hyphae_specs::unsupported(&items));
-    let (model, found) = hyphae_specs::resolve(items);
-    diagnostics.extend(found);
+    let hyphae_specs::Checked { model, diagnostics, .. } = hyphae_specs::check(&sources);
     let policies = load_policies(&cedar);
     let policy_errors = policies.as_ref().err().map_or(&[] as &[_], |errors| errors.as_slice());
-    let (errors, warnings): (Vec<Diagnostic>, Vec<Diagnostic>) =
-        diagnostics.into_iter().partition(|found| found.severity == Severity::Error);
     Checked {
-        problems: errors.len() + policy_errors.len(),
-        errors: hyphae_specs::render(&errors, &sources, colour) + &hyphae_policy::render(policy_errors, colour),
-        warnings: hyphae_specs::render(&warnings, &sources, colour),
+        problems: diagnostics.errors.len() + policy_errors.len(),
+        errors: hyphae_specs::render(&diagnostics.errors, &sources, colour)
+            + &hyphae_policy::render(policy_errors, colour),
+        warnings: hyphae_specs::render(&diagnostics.warnings, &sources, colour),
         contents: contents(&model, policies.as_ref().map_or(0, |policies| policies.references().len())),
     }
 }
