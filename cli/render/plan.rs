@@ -31,6 +31,7 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
         shortage::denied(document),
         shortage::unplaced(document),
         waves(document),
+        notes(document),
         cost(document) + &proof(document),
     ];
     sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
@@ -209,6 +210,18 @@ fn wave_words(document: &PlanDocument, wave: &[usize]) -> String {
         words.push(format!("{} {shown}{rest}", verb(action)));
     }
     words.join("; ")
+}
+
+/// Warnings come with the lines they are about, so line breaks stay.
+fn notes(document: &PlanDocument) -> String {
+    let mut text = String::new();
+    for note in &document.notes {
+        for (number, line) in note.lines().filter(|line| !line.trim().is_empty()).enumerate() {
+            let head = if number == 0 { paint(WARN, "note:") } else { "     ".to_string() };
+            let _ = writeln!(text, "{head} {}", clean(line));
+        }
+    }
+    text
 }
 
 fn cost(document: &PlanDocument) -> String {

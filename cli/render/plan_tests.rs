@@ -46,6 +46,7 @@ fn document() -> PlanDocument {
             constraints: 200,
             checked: true,
         },
+        notes: vec![],
         inputs: Inputs::default(),
     }
 }
@@ -62,6 +63,7 @@ fn changes_are_grouped_by_workload_and_reason() {
         change(Action::Stop, "payments/api", Some("n4"), None, 1, "1 replica fewer is wanted"),
     ];
     document.waves = vec![vec![0, 1, 3], vec![2, 3], vec![4]];
+    document.notes = vec!["policies: a set of 1 file comes into force".into(), "a warning\n  of two lines\n".into()];
     document.nodes_bought =
         vec![NodesBought { pool: "general".into(), instance: "c7g.large".into(), zone: "a".into(), count: 2 }];
     insta::assert_snapshot!(text(&document));
