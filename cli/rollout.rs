@@ -137,7 +137,7 @@ mod tests {
 
     fn observed(replicas: Vec<ReplicaStatus>) -> StatusReply {
         let workload = WorkloadStatus { name: "a/b".into(), generation: 2, replicas, ..Default::default() };
-        StatusReply { revision: 9, workloads: vec![workload] }
+        StatusReply { revision: 9, workloads: vec![workload], rollout: None }
     }
 
     fn verdict(nodes: &[(&str, u32)], replicas: Vec<ReplicaStatus>) -> Verdict {
