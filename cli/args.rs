@@ -19,11 +19,12 @@ const DURATION_SECONDS_MAX: u64 = 3600;
                   3 denied by a policy; 4 something wanted cannot be placed.",
     after_long_help = "\
 Examples:
-  hyphae validate shop/                              check specs and policies, all problems at once
-  hyphae plan --inventory nodes.kdl shop/            plan offline: no server, no root, no containerd
-  sudo hyphae dev                                    a cluster of one: control plane and agent on this machine
-  hyphae apply shop/                                 show the plan, ask, carry it out, watch until it runs
-  hyphae status; hyphae logs storefront/web          what runs, and what it says
+  hyphae validate shop/                       check specs and policies, all problems at once
+  hyphae plan --inventory nodes.kdl shop/     plan offline: no server, no root, no containerd
+  sudo hyphae dev                             a cluster of one: server and agent on this machine
+  sudo hyphae apply shop/                     show the plan, ask, carry it out, watch it run
+  sudo hyphae status                          what runs
+  sudo hyphae logs storefront/web             what it says
 
 Exit codes:
   0  done
@@ -56,13 +57,14 @@ pub(crate) enum Command {
     Cordon(commands::cordon::CordonArgs),
     Uncordon(commands::cordon::UncordonArgs),
     Delete(commands::delete::DeleteArgs),
+    Server(commands::server::ServerCommandArgs),
     Completions(commands::completions::CompletionsArgs),
 }
 
 impl Command {
     /// Whether it goes on until it is told to stop, and logs what it does.
     pub(crate) fn is_daemon(&self) -> bool {
-        false
+        matches!(self, Self::Server(_))
     }
 
     /// Does it.
@@ -82,6 +84,7 @@ impl Command {
             Self::Cordon(args) => commands::asynchronously(commands::cordon::run(args)),
             Self::Uncordon(args) => commands::asynchronously(commands::cordon::run_uncordon(args)),
             Self::Delete(args) => commands::asynchronously(commands::delete::run(args)),
+            Self::Server(args) => commands::asynchronously(commands::server::run(args)),
             Self::Completions(args) => commands::completions::run(&args),
         }
     }

@@ -12,6 +12,7 @@ pub(crate) mod logs;
 pub(crate) mod nodes;
 pub(crate) mod plan;
 pub(crate) mod policy;
+pub(crate) mod server;
 pub(crate) mod status;
 pub(crate) mod validate;
 
@@ -34,4 +35,22 @@ pub(crate) fn asynchronously<T>(
 pub(crate) fn now_unix_millis() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Returns when the process is asked to end, with the signal's name. Handlers that cannot be installed never return: then a signal
+/// ends the process at once, as it does by default.
+pub(crate) async fn told_to_end() -> &'static str {
+    use tokio::signal::unix::{SignalKind, signal};
+    let received = |kind: SignalKind| async move {
+        match signal(kind) {
+            Ok(mut signals) => {
+                signals.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = received(SignalKind::interrupt()) => "SIGINT",
+        () = received(SignalKind::terminate()) => "SIGTERM",
+    }
 }

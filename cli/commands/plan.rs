@@ -19,12 +19,13 @@ use std::time::Duration;
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "\
 Examples:
-  hyphae plan shop/                                       against the cluster
-  hyphae plan                                             the cluster as it is: would it be placed differently today?
-  hyphae plan --inventory nodes.kdl shop/                 offline
-  hyphae plan --inventory a.kdl --inventory b.kdl web.kdl offline, with nodes from two files
+  hyphae plan shop/                          against the cluster
+  hyphae plan                                the cluster as it is: would it be placed differently?
+  hyphae plan --inventory nodes.kdl shop/    offline
+  hyphae plan --inventory a.kdl --inventory b.kdl shop/
+                                             offline, with nodes from two files
   hyphae plan --inventory nodes.kdl --as storefront/alice shop/
-                                                          what would the policies say to alice of team storefront?
+                                             what the policies say to alice of team storefront
   hyphae plan shop/ --out plan.json && hyphae apply plan.json
 
 Exit codes:

@@ -140,7 +140,7 @@ fn changes_of(changes: &[&Change]) -> String {
     text
 }
 
-/// "on n1 (2), n2" or "n1 → n2, n3 → n4 (2)"; a count stands where it is not 1.
+/// "on n1 (2), n2" or "n1 → n2, n3 → n4 (2)"; a count stands where it is not 1 and not all.
 fn places(action: Action, changes: &[&Change]) -> String {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for change in changes {
@@ -153,8 +153,10 @@ fn places(action: Action, changes: &[&Change]) -> String {
         };
         *counts.entry(place).or_default() += u64::from(change.count);
     }
+    let is_only = counts.len() == 1;
     let shown = counts.iter().take(PLACES_MAX).map(|(place, count)| match count {
         1 => place.clone(),
+        _ if is_only => place.clone(),
         _ => format!("{place} ({count})"),
     });
     let mut text = shown.collect::<Vec<_>>().join(", ");

@@ -68,11 +68,11 @@ fn shortage(unplaced: &Unplaced) -> String {
     let verb = if unplaced.count == 1 { "has" } else { "have" };
     let therefore = match (unplaced.proven, unplaced.conflict.is_empty()) {
         (true, false) => format!("therefore {missing} {verb} no place."),
-        (true, true) => format!("{missing} {verb} no place; this is proven, but no single reason was found."),
+        (true, true) => format!("{missing} {verb} no place; no single reason could be singled out."),
         (false, false) => {
             format!("therefore no place was found for {missing}; that there is none is not proven.")
         }
-        (false, true) => format!("No place was found for {missing} in time; that there is none is not proven."),
+        (false, true) => format!("no place was found for {missing}, and no reason could be singled out."),
     };
     let _ = writeln!(text, "    {therefore}");
     for repair in &unplaced.repairs {
