@@ -51,6 +51,8 @@ struct Column {
     lower: f64,
     upper: f64,
     integer: bool,
+    /// It counts nodes, of which there are many: a fraction of one matters little.
+    counts_nodes: bool,
     definition: Option<Definition>,
 }
 
@@ -64,12 +66,24 @@ pub(crate) struct Program {
     rows: Vec<Row>,
 }
 
+/// Which columns have to be whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whole {
+    /// All that are meant to be.
+    All,
+    /// Choices, but not counts of nodes.
+    Choices,
+    /// None, and choices stay as they are in the start: what a choice costs, as a linear program.
+    Pinned,
+    /// None: the linear relaxation.
+    None,
+}
+
 /// How a program is to be solved.
 #[derive(Clone, Copy)]
 pub(crate) struct SolveLimits {
     pub(crate) deadline: Deadline,
-    /// Drop integrality: the linear relaxation, for a bound.
-    pub(crate) relaxed: bool,
+    pub(crate) whole: Whole,
     /// Stop when value − bound ≤ this (in units of the objective).
     pub(crate) gap: f64,
     /// Stop when (value − bound) / value ≤ this.
@@ -92,7 +106,13 @@ pub(crate) struct Outcome {
 impl Program {
     /// A new column between `lower` and `upper`; the start takes its value from outside.
     pub(crate) fn column(&mut self, lower: f64, upper: f64, integer: bool) -> Col {
-        self.columns.push(Column { lower, upper, integer, definition: None });
+        self.columns.push(Column { lower, upper, integer, counts_nodes: false, definition: None });
+        self.columns.len() - 1
+    }
+
+    /// A new whole column that counts nodes.
+    pub(crate) fn node_count(&mut self, lower: f64, upper: f64) -> Col {
+        self.columns.push(Column { lower, upper, integer: true, counts_nodes: true, definition: None });
         self.columns.len() - 1
     }
 
@@ -103,7 +123,13 @@ impl Program {
         integer: bool,
         definition: impl Fn(&[f64]) -> f64 + 'static,
     ) -> Col {
-        self.columns.push(Column { lower, upper, integer, definition: Some(Box::new(definition)) });
+        self.columns.push(Column {
+            lower,
+            upper,
+            integer,
+            counts_nodes: false,
+            definition: Some(Box::new(definition)),
+        });
         self.columns.len() - 1
     }
 
@@ -165,8 +191,7 @@ impl Program {
             return Outcome { timed_out: true, ..Outcome::default() };
         }
         let mut variables = ProblemVariables::new();
-        let made: Vec<Variable> =
-            self.columns.iter().map(|c| variables.add(definition_of(c, limits.relaxed))).collect();
+        let made: Vec<Variable> = self.columns.iter().map(|c| variables.add(definition_of(c, limits.whole))).collect();
         let mut program = variables.minimise(expression(objective, &made)).using(through_highs);
         for row in self.rows.iter().chain(extra) {
             let constraint: Constraint = expression(row, &made).leq(0.0);
@@ -185,7 +210,7 @@ impl Program {
             model.try_set_option("mip_abs_gap", limits.gap).is_ok(),
         ];
         debug_assert!(options_set.iter().all(|set| *set), "HiGHS knows these options");
-        if let Some(start) = start {
+        if let Some(start) = start.filter(|_| limits.whole != Whole::Pinned) {
             // A start that is refused only costs time.
             let _refused = model.try_set_solution(Some(start), None, None, None);
         }
@@ -196,7 +221,7 @@ impl Program {
 
     fn outcome(&self, solved: &SolvedModel, constant: f64, limits: SolveLimits) -> Outcome {
         let status = solved.status();
-        let integer = !limits.relaxed && self.columns.iter().any(|c| c.integer);
+        let integer = self.columns.iter().any(|c| is_whole(c, limits.whole));
         let has_values = solved.primal_solution_status() == HighsSolutionStatus::Feasible;
         let bound = if integer {
             solved.double_info_value(c"mip_dual_bound").ok()
@@ -217,9 +242,18 @@ impl Program {
     }
 }
 
-fn definition_of(column: &Column, relaxed: bool) -> good_lp::variable::VariableDefinition {
+fn is_whole(column: &Column, whole: Whole) -> bool {
+    column.integer
+        && match whole {
+            Whole::All => true,
+            Whole::Choices => !column.counts_nodes,
+            Whole::Pinned | Whole::None => false,
+        }
+}
+
+fn definition_of(column: &Column, whole: Whole) -> good_lp::variable::VariableDefinition {
     let definition = variable().min(column.lower).max(column.upper);
-    if column.integer && !relaxed { definition.integer() } else { definition }
+    if is_whole(column, whole) { definition.integer() } else { definition }
 }
 
 fn expression(linear: &Linear, made: &[Variable]) -> Expression {

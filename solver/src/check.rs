@@ -126,6 +126,11 @@ fn covers(excuse: &Violation, violation: &Violation) -> bool {
     }
 }
 
+/// Whether a placement breaks a rule, hard or soft.
+pub(crate) fn is_broken(problem: &Problem, placed: &[Placed], rule: &Rule) -> bool {
+    rule_units(problem, &Tally::new(problem, placed, &mut Vec::new()), rule) > 0
+}
+
 /// A placement, counted: who is where.
 pub(crate) struct Tally {
     /// Per workload, its nodes and counts.

@@ -71,6 +71,11 @@ impl<'p> Instance<'p> {
         }
     }
 
+    /// (workload, node) pairs that could be variables.
+    pub(crate) fn pairs(&self) -> usize {
+        self.allowed.iter().map(Vec::len).sum::<usize>() + self.problem.current.len()
+    }
+
     pub(crate) fn is_allowed(&self, workload: usize, node: usize) -> bool {
         self.allowed[workload].binary_search(&node).is_ok()
     }

@@ -4,7 +4,7 @@
 //! out of time is not frozen: its row only says "no worse", so that later programs may still improve it, and what follows is
 //! reported as unproven.
 
-use crate::backend::{Linear, Outcome, SolveLimits};
+use crate::backend::{Linear, Outcome, SolveLimits, Whole};
 use crate::deadline::Deadline;
 use crate::model::Model;
 use std::time::Duration;
@@ -24,23 +24,23 @@ pub(crate) struct Effort {
     pub(crate) deadline: Deadline,
     /// No single program takes longer.
     pub(crate) each: Duration,
-    /// Bounds come from linear relaxations only, and the start is not improved.
-    pub(crate) relaxed: bool,
     /// Stop a program at this relative gap.
     pub(crate) relative_gap: f64,
+    /// Minimise only so many of the tiers.
+    pub(crate) tiers: usize,
 }
 
 /// An objective divided so that its coefficients are whole and small.
-struct Scaled {
-    objective: Linear,
+pub(crate) struct Scaled {
+    pub(crate) objective: Linear,
     /// Every value that a placement can have is `constant + unit · k`.
-    unit: f64,
+    pub(crate) unit: f64,
     /// What it was divided by.
-    divisor: f64,
+    pub(crate) divisor: f64,
 }
 
 impl Scaled {
-    fn new(tier: &Linear) -> Scaled {
+    pub(crate) fn new(tier: &Linear) -> Scaled {
         let whole = |factor: &f64| factor.abs().round() as u128;
         let unit = tier.terms.iter().map(|(_, factor)| whole(factor)).fold(0, crate::model::gcd).max(1) as f64;
         let largest = tier.terms.iter().map(|(_, factor)| factor.abs()).fold(1.0, f64::max);
@@ -52,7 +52,7 @@ impl Scaled {
 
     /// The least value a placement can have, given a bound on the scaled objective: less a margin for the back-end's tolerances,
     /// then up to the next value that exists.
-    fn bound(&self, tier: &Linear, scaled: f64) -> f64 {
+    pub(crate) fn bound(&self, tier: &Linear, scaled: f64) -> f64 {
         let free = scaled * self.divisor - tier.constant;
         let margin = (1e-6 * self.divisor).max(1e-9 * free.abs()).min(self.unit * 0.5).max(1e-7 * free.abs());
         tier.constant + ((free - margin) / self.unit).ceil() * self.unit
@@ -64,7 +64,7 @@ pub(crate) fn minimise(model: &Model, start: Vec<f64>, known: &[u64], effort: Ef
     let mut result = Lexicographic { values: start, bounds: known.to_vec(), timed_out: false };
     result.bounds.resize(model.tiers.len(), 0);
     let mut rows: Vec<Linear> = Vec::new();
-    for (index, (_, tier)) in model.tiers.iter().enumerate() {
+    for (index, (_, tier)) in model.tiers.iter().enumerate().take(effort.tiers) {
         let scaled = Scaled::new(tier);
         let trivial = scaled.bound(tier, model.program.least(&scaled.objective));
         result.bounds[index] = result.bounds[index].max(trivial.max(0.0) as u64);
@@ -72,21 +72,18 @@ pub(crate) fn minimise(model: &Model, start: Vec<f64>, known: &[u64], effort: Ef
         if value > result.bounds[index] as f64 {
             let limits = SolveLimits {
                 deadline: effort.deadline.within(effort.each),
-                relaxed: effort.relaxed,
+                whole: Whole::All,
                 gap: 0.9 * scaled.unit / scaled.divisor,
                 relative_gap: effort.relative_gap,
             };
             // HiGHS has been seen to end with a bound below its own solution when it was given a start: then once more without.
             for start in [true, false] {
-                let from = (start && !effort.relaxed).then_some(result.values.as_slice());
+                let from = start.then_some(result.values.as_slice());
                 let outcome = model.program.minimise(&scaled.objective, &rows, from, limits);
                 result.timed_out |= outcome.timed_out;
                 if let Some(bound) = outcome.bound {
                     let bound = scaled.bound(tier, bound).max(0.0).min(value) as u64;
                     result.bounds[index] = result.bounds[index].max(bound);
-                }
-                if effort.relaxed {
-                    break;
                 }
                 adopt(model, &mut result, &outcome, &rows);
                 let reached = tier.value(&result.values).round() <= result.bounds[index] as f64;

@@ -5,11 +5,16 @@
 
 mod backend;
 mod check;
+mod classes;
 mod deadline;
 mod evaluate;
+mod greedy;
+mod guided;
 mod instance;
+mod layout;
 mod lexicographic;
 mod model;
+mod neighbourhoods;
 mod problem;
 mod prune;
 mod solution;

@@ -1,7 +1,10 @@
 //! From a problem to its solution: which stages run, and what is claimed in the end.
 
-use crate::backend::Linear;
+use crate::backend::{Linear, Whole};
+use crate::classes::{bounds, class_model};
 use crate::deadline::Deadline;
+use crate::greedy::{Fit, Greedy};
+use crate::guided::Guide;
 use crate::instance::Instance;
 use crate::lexicographic::{Effort, minimise};
 use crate::model::{Model, Scope};
@@ -32,7 +35,12 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
     let instance = Instance::new(problem);
     let deadline = Deadline::after(options.time_limit);
     let mut search = Search::new(&instance, prune(&instance, &problem.current));
-    search.exact(deadline);
+    search.greedy();
+    if instance.pairs() <= options.exact_pairs_max {
+        search.exact(deadline);
+    } else {
+        search.large(deadline);
+    }
     Ok(search.solution())
 }
 
@@ -71,6 +79,41 @@ impl<'i, 'p> Search<'i, 'p> {
         self.stats.constraints = self.stats.constraints.max(model.program.row_count());
     }
 
+    /// Greedy placements, keeping what runs and starting from nothing (so that what matters more may displace what runs).
+    fn greedy(&mut self) {
+        let natural = Greedy::natural_fit(self.instance.problem.objective.shape);
+        let kept = self.best.clone();
+        for (fit, start) in [(natural, kept.as_slice()), (natural, &[]), (Fit::Tightest, &[]), (Fit::Loosest, &[])] {
+            if self.is_short() || fit == natural && !start.is_empty() || self.best.is_empty() {
+                self.offer(Greedy::new(self.instance, fit).extend(start));
+            }
+        }
+    }
+
+    /// Classes, neighbourhoods, bounds.
+    fn large(&mut self, deadline: Deadline) {
+        let model = class_model(self.instance, 0.0);
+        self.saw_program(&model);
+        self.stats.method = "greedy with class bounds".to_owned();
+        for step in [(0.02, true), (0.0, true), (0.04, false), (0.01, false)] {
+            if !step.1 && !self.is_short() {
+                break;
+            }
+            let Some(guide) = Guide::new(self.instance, step, deadline, Duration::from_secs(1)) else { continue };
+            self.offer(guide.follow(self.instance));
+        }
+        bounds(&model, &self.worth, &mut self.bounds, Whole::None, deadline, Duration::from_secs(2));
+        self.empty_nodes(deadline);
+        self.neighbourhoods(deadline.within(deadline.remaining().mul_f64(0.9)));
+        self.empty_nodes(deadline);
+        self.bounds.fill(0);
+        bounds(&model, &self.worth, &mut self.bounds, Whole::None, deadline, Duration::from_secs(2));
+    }
+
+    pub(crate) fn is_short(&self) -> bool {
+        self.worth.iter().any(|(tier, value)| matches!(tier, Tier::Shortage(_)) && *value > 0)
+    }
+
     /// The whole problem as one program per tier, each node by itself.
     fn exact(&mut self, deadline: Deadline) {
         let model = Model::build(self.instance, &Scope::whole(self.instance));
@@ -81,7 +124,7 @@ impl<'i, 'p> Search<'i, 'p> {
             None,
             "a sound placement satisfies the model"
         );
-        let effort = Effort { deadline, each: deadline.remaining(), relaxed: false, relative_gap: 0.0 };
+        let effort = Effort { deadline, each: deadline.remaining(), relative_gap: 0.0, tiers: usize::MAX };
         let found = minimise(&model, start, &self.bounds, effort);
         self.offer(model.placement(&found.values));
         self.bounds = found.bounds;

@@ -75,3 +75,30 @@ fn a_placement_without_replicas_breaks_nothing() {
         assert_eq!(repair, Some((Tier::Repair, 0)), "seed {seed}");
     }
 }
+
+#[test]
+fn large_path_is_sound_on_small_problems_and_its_bounds_hold() {
+    let (mut optimal, mut total) = (0, 0);
+    for seed in 0..seeds(1000) {
+        let problem = oracle::small(seed);
+        let best = oracle::best(&problem);
+        let solution = solve(&problem, &options(0)).expect("small problems are valid");
+        let values: Vec<u64> = solution.tiers.iter().map(|t| t.value).collect();
+        let present = oracle::counts(&problem, &problem.current);
+        let worth = oracle::worth(&problem, &present, &oracle::counts(&problem, &solution.placed));
+        assert_eq!(worth.as_ref(), Some(&values), "seed {seed}: {:?}\n{problem:#?}", solution.placed);
+        assert!(best <= values, "seed {seed}: better than the best there is");
+        for (index, tier) in solution.tiers.iter().enumerate() {
+            // A bound speaks of placements with the same values before; the best is one of them as long as it has them.
+            assert!(tier.bound <= best[index], "seed {seed}: {:?} above {best:?}\n{problem:#?}", solution.tiers);
+            if values[index] != best[index] {
+                assert!(!tier.proven, "seed {seed}: {tier:?} is not {best:?}");
+                break;
+            }
+        }
+        total += 1;
+        optimal += usize::from(values == best);
+    }
+    assert!(optimal * 10 > total * 8, "only {optimal} of {total} optimal");
+    println!("{optimal} of {total} optimal");
+}

@@ -26,6 +26,10 @@ pub(crate) struct Scope<'s> {
     pub(crate) free: Vec<bool>,
     /// What does not move: everything on nodes outside the bins, and workloads that are not free.
     pub(crate) fixed: &'s [Placed],
+    /// Whether counts are whole numbers; classes do with fractions.
+    pub(crate) whole_counts: bool,
+    /// The part of a class's capacity that is held back, so that its counts come apart into nodes more easily. A bound needs 0.
+    pub(crate) deflation: f64,
 }
 
 impl<'s> Scope<'s> {
@@ -35,6 +39,8 @@ impl<'s> Scope<'s> {
             bins: (0..instance.problem.nodes.len()).map(|node| vec![node]).collect(),
             free: vec![true; instance.problem.workloads.len()],
             fixed: &[],
+            whole_counts: true,
+            deflation: 0.0,
         }
     }
 }
@@ -55,6 +61,7 @@ pub(crate) struct Model<'i, 'p> {
     filled: Vec<Col>,
     repair: Linear,
     soft: Linear,
+    deflation: f64,
 }
 
 /// The counts of a workload by domain, as expressions.
@@ -81,6 +88,7 @@ impl<'i, 'p> Model<'i, 'p> {
             filled: Vec::new(),
             repair: Linear::default(),
             soft: Linear::default(),
+            deflation: scope.deflation,
         };
         for (bin, nodes) in scope.bins.iter().enumerate() {
             nodes.iter().for_each(|node| model.bin_of[*node] = Some(bin));
@@ -109,20 +117,16 @@ impl<'i, 'p> Model<'i, 'p> {
                 continue;
             }
             let wanted = self.instance.problem.workloads[workload].wanted;
-            let running = self.instance.running[workload].iter().map(|(node, _)| *node);
             let mut bins: BTreeMap<usize, u64> = BTreeMap::new();
-            let mut nodes: Vec<usize> = self.instance.allowed[workload].iter().copied().chain(running).collect();
-            nodes.sort_unstable();
-            nodes.dedup();
-            for node in nodes {
-                if let Some(bin) = self.bin_of[node] {
-                    *bins.entry(bin).or_default() += u64::from(self.instance.most_on(workload, node));
+            for (bin, nodes) in self.bins.iter().enumerate() {
+                for node in nodes {
+                    *bins.entry(bin).or_default() += u64::from(self.instance.most_on(workload, *node));
                 }
             }
             for (bin, most) in bins {
                 if most > 0 {
                     let upper = most.min(u64::from(wanted)) as f64;
-                    let col = self.program.column(0.0, upper, true);
+                    let col = self.program.column(0.0, upper, scope.whole_counts);
                     self.counts[workload].push((bin, col));
                 }
             }
@@ -138,7 +142,7 @@ impl<'i, 'p> Model<'i, 'p> {
             }
         }
         for (nodes, held) in self.bins.iter().zip(held) {
-            self.filled.push(self.program.column(held, nodes.len() as f64, true));
+            self.filled.push(self.program.node_count(held, nodes.len() as f64));
         }
         for workload in 0..self.counts.len() {
             for (bin, col) in &self.counts[workload] {
@@ -249,5 +253,10 @@ impl<'i, 'p> Model<'i, 'p> {
     pub(crate) fn bin_counts(&self, values: &[f64]) -> Vec<Vec<(usize, f64)>> {
         let of = |counts: &Vec<(usize, Col)>| counts.iter().map(|(bin, col)| (*bin, values[*col])).collect();
         self.counts.iter().map(of).collect()
+    }
+
+    /// Per bin, how many of its nodes the values fill.
+    pub(crate) fn filled_counts(&self, values: &[f64]) -> Vec<f64> {
+        self.filled.iter().map(|col| values[*col]).collect()
     }
 }

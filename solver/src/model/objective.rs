@@ -40,6 +40,8 @@ impl Model<'_, '_> {
                 let node = self.bins[bin][0];
                 let (ceiling, capacity) =
                     (self.instance.ceiling[node][resource], problem.nodes[node].capacity[resource]);
+                let held_back = if self.bins[bin].len() > 1 { (ceiling as f64 * self.deflation) as u128 } else { 0 };
+                let ceiling = ceiling - held_back.min(ceiling);
                 let fixed = demands.iter().any(|(_, count)| count.terms.is_empty());
                 let per = (!fixed).then_some(self.filled[bin]);
                 self.at_most(demands, ceiling, per);

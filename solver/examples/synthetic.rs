@@ -1,0 +1,204 @@
+//! `cargo run --example synthetic -- [--nodes N] [--services N] [--replicas N] [--used PERCENT] [--seconds N] [--seed N] [--running]`
+//!
+//! A made-up cluster of mixed machines in three zones with every family of constraints, solved and shown tier by tier. `--used`
+//! is how much of the scarcest resource the replicas ask for; `--running` solves again with nine in ten replicas
+//! running where the first answer put them.
+#![expect(clippy::disallowed_methods, reason = "an example measures time")]
+
+use hyphae_solver::*;
+use std::time::{Duration, Instant};
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n.max(1)
+    }
+
+    /// About log-normal, with mean 1.
+    fn skewed(&mut self) -> f64 {
+        let normal = (0..12).map(|_| self.below(10_000) as f64 / 10_000.0).sum::<f64>() - 6.0;
+        (normal * 0.9 - 0.4).exp()
+    }
+}
+
+const GIB: u64 = 1 << 30;
+
+/// Cores, GiB, GPUs, price.
+const TYPES: [(u64, u64, u64, u64); 8] = [
+    (4, 16, 0, 150_000),
+    (8, 16, 0, 260_000),
+    (8, 32, 0, 300_000),
+    (16, 32, 0, 500_000),
+    (16, 64, 0, 580_000),
+    (32, 128, 0, 1_100_000),
+    (8, 61, 1, 900_000),
+    (32, 244, 4, 3_600_000),
+];
+
+fn problem(nodes: usize, services: usize, replicas: usize, used: f64, seed: u64) -> Problem {
+    let dice = &mut Dice(seed);
+    let resource = |name: &str, scale, shapes| Resource { name: name.into(), scale, shapes };
+    let machines: Vec<Node> = (0..nodes)
+        .map(|n| {
+            let kind = if n % 8 == 7 { 6 + (n / 8) % 2 } else { n % 6 };
+            let (cores, memory, gpu, price_micros) = TYPES[kind];
+            let capacity = vec![cores * 1000, memory * GIB, gpu * 1000, 110];
+            Node { name: format!("n{n:04}"), capacity, price_micros, domains: vec![Some((n / 3) % 3), Some(n)] }
+        })
+        .collect();
+    let topologies = vec![
+        Topology { key: "zone".into(), domains: ["a", "b", "c"].map(String::from).to_vec() },
+        Topology { key: "node".into(), domains: machines.iter().map(|n| n.name.clone()).collect() },
+    ];
+    let with_gpu = |n: &usize| machines[*n].capacity[2] > 0;
+    let large = |n: &usize| machines[*n].capacity[0] >= 16_000;
+    let mut workloads: Vec<Workload> = Vec::new();
+    for w in 0..services {
+        let gpu = dice.below(100) < 6;
+        let big = !gpu && dice.below(100) < 15;
+        let all = 0..nodes;
+        let eligible = if gpu {
+            all.filter(with_gpu).collect()
+        } else if big {
+            all.filter(large).collect()
+        } else {
+            all.collect()
+        };
+        let cpu = [100, 250, 500, 500, 1000, 2000][dice.below(6) as usize] * if big { 2 } else { 1 };
+        let memory = cpu * [1, 2, 4, 4, 8][dice.below(5) as usize] * GIB / 2000 / (GIB >> 6) * (GIB >> 6) + (GIB >> 3);
+        let count = (dice.skewed() * replicas as f64 / services as f64).round().clamp(1.0, replicas as f64 / 8.0);
+        workloads.push(Workload {
+            name: format!("w{w:04}"),
+            demand: vec![cpu, memory, if gpu { 500 } else { 0 }, 1],
+            wanted: if gpu { 1 + (count as u32) / 4 } else { count as u32 },
+            priority: [0, 10, 100, 1000][dice.below(4) as usize],
+            move_weight: 1,
+            eligible,
+            per_node_max: (dice.below(100) < 10).then_some(2 + count as u32 / 20),
+        });
+    }
+    fill(&machines, &mut workloads, used, replicas);
+    let constraints = constraints(dice, &mut workloads);
+    Problem {
+        resources: vec![
+            resource("cpu", 1000, true),
+            resource("memory", GIB, true),
+            resource("gpu", 1000, false),
+            resource("replicas", 1, false),
+        ],
+        topologies,
+        nodes: machines,
+        workloads,
+        constraints,
+        current: Vec::new(),
+        objective: Objective::default(),
+    }
+}
+
+/// Scales demands so that cpu and memory ask for `used` of the cluster.
+fn fill(nodes: &[Node], workloads: &mut [Workload], used: f64, replicas: usize) {
+    let total: u32 = workloads.iter().map(|w| w.wanted).sum();
+    for workload in workloads.iter_mut() {
+        workload.wanted = ((f64::from(workload.wanted) * replicas as f64 / f64::from(total)).round() as u32).max(1);
+    }
+    for resource in 0..3 {
+        let capacity: f64 = nodes.iter().map(|n| n.capacity[resource] as f64).sum();
+        let wanted: f64 = workloads.iter().map(|w| w.demand[resource] as f64 * f64::from(w.wanted)).sum();
+        let step = [10, GIB >> 6, 50][resource];
+        for workload in workloads.iter_mut().filter(|w| w.demand[resource] > 0) {
+            let scaled = workload.demand[resource] as f64 * used * capacity / wanted.max(1.0);
+            let cap = if resource == 2 { 1000 } else { u64::MAX };
+            workload.demand[resource] = ((scaled as u64 / step).max(1) * step).min(cap);
+        }
+    }
+}
+
+fn constraints(dice: &mut Dice, workloads: &mut [Workload]) -> Vec<Constraint> {
+    let mut list = Vec::new();
+    let count = workloads.len();
+    let mut hard = |rule| list.push(Constraint { rule, weight: None });
+    for w in 0..count {
+        let other = (w + 1) % count;
+        match dice.below(20) {
+            0..=4 => hard(Rule::Spread { workload: w, topology: 0, max_skew: 1 }),
+            5 => hard(Rule::LimitPerDomain { workload: w, topology: 1, limit: 1 + workloads[w].wanted / 40 }),
+            6 => hard(Rule::LimitPerDomain { workload: w, topology: 0, limit: workloads[w].wanted.div_ceil(2) }),
+            7 if w % 5 == 0 => hard(Rule::SeparateFrom { a: w, b: other, topology: 1 }),
+            8 => hard(Rule::Near { workload: w, to: other, topology: 0 }),
+            9 => hard(Rule::AllOrNothing { workloads: vec![w] }),
+            _ => {}
+        }
+    }
+    let half: Vec<usize> = (0..count / 2).collect();
+    let used: u64 = half.iter().map(|w| workloads[*w].demand[0] * u64::from(workloads[*w].wanted)).sum();
+    hard(Rule::Quota { workloads: half, max: vec![(0, used + used / 10)] });
+    let mut soft = |rule, weight| list.push(Constraint { rule, weight: Some(weight) });
+    for w in 0..count {
+        match dice.below(20) {
+            0..=2 => soft(Rule::Spread { workload: w, topology: 0, max_skew: 1 }, 5),
+            3 => soft(Rule::Near { workload: w, to: (w + 3) % count, topology: 0 }, 2),
+            4 => soft(Rule::LimitPerDomain { workload: w, topology: 1, limit: 2 }, 1),
+            _ => {}
+        }
+    }
+    list
+}
+
+fn report(title: &str, problem: &Problem, seconds: u64) -> Result<Solution, ProblemError> {
+    let options = SolveOptions { time_limit: Duration::from_secs(seconds), explain: false, ..SolveOptions::default() };
+    let start = Instant::now();
+    let solution = solve(problem, &options)?;
+    let millis = start.elapsed().as_millis();
+    let verified = verify(problem, &solution.placed).is_ok();
+    println!("{title}: {millis} ms, {}, verified: {verified}, {:?}", solution.stats.method, solution.stats);
+    println!("  {:<16} {:>12} {:>12} {:>8}  proven", "tier", "value", "bound", "gap");
+    for tier in &solution.tiers {
+        let gap = 100.0 * (tier.value - tier.bound) as f64 / (tier.value.max(1)) as f64;
+        println!(
+            "  {:<16} {:>12} {:>12} {gap:>7.2}%  {}",
+            format!("{:?}", tier.tier),
+            tier.value,
+            tier.bound,
+            tier.proven
+        );
+    }
+    for shortage in solution.shortages.iter().take(12) {
+        let spec = &problem.workloads[shortage.workload];
+        let named = |c: &&Constraint| {
+            format!("{:?}", c.rule).contains(&format!(": {}", shortage.workload)) && c.weight.is_none()
+        };
+        let rules: Vec<_> = problem.constraints.iter().filter(named).map(|c| &c.rule).collect();
+        println!(
+            "  {} lacks {} of {}, {:?}, on {} nodes, at most {:?} {rules:?}",
+            spec.name,
+            shortage.missing,
+            spec.wanted,
+            spec.demand,
+            spec.eligible.len(),
+            spec.per_node_max
+        );
+    }
+    Ok(solution)
+}
+
+fn main() -> Result<(), ProblemError> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let number = |name: &str, default: u64| {
+        let at = arguments.iter().position(|a| a == name);
+        at.and_then(|at| arguments.get(at + 1)).and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (nodes, services) = (number("--nodes", 200) as usize, number("--services", 100) as usize);
+    let (replicas, seconds) = (number("--replicas", 2000) as usize, number("--seconds", 10));
+    let used = number("--used", 60) as f64 / 100.0;
+    let mut problem = problem(nodes, services, replicas, used, number("--seed", 1));
+    let wanted: u32 = problem.workloads.iter().map(|w| w.wanted).sum();
+    println!("{nodes} nodes, {services} services, {wanted} replicas, {} constraints", problem.constraints.len());
+    let solution = report("from nothing", &problem, seconds)?;
+    if arguments.iter().any(|a| a == "--running") {
+        problem.current = solution.placed.into_iter().enumerate().filter(|(i, _)| i % 10 > 0).map(|(_, p)| p).collect();
+        report("with nine in ten running", &problem, seconds)?;
+    }
+    Ok(())
+}

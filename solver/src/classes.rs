@@ -1,0 +1,120 @@
+//! Classes of like nodes, and what the program over classes knows: bounds for every tier, and how many of what each class should hold.
+//!
+//! Two nodes are alike when no rule, capacity or price tells them apart, except that topologies in which every domain is a single
+//! node may differ. Every placement, summed over classes, satisfies the class program ([`crate::model`]), so its bounds hold for
+//! all placements; its own solutions need not come apart into placements.
+
+use crate::backend::{Linear, SolveLimits, Whole};
+use crate::deadline::Deadline;
+use crate::instance::Instance;
+use crate::lexicographic::Scaled;
+use crate::model::{Model, Scope};
+use crate::{Rule, Tier};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What tells nodes apart.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Likeness {
+    capacity: Vec<u64>,
+    price_micros: u64,
+    /// Domains; of topologies with one node to a domain only whether there is one.
+    domains: Vec<Option<usize>>,
+    /// Bit per workload: may be here.
+    allowed: Vec<u64>,
+    /// Bit per workload: is eligible here (labels aside).
+    eligible: Vec<u64>,
+    /// Bit per `prefer` rule: this node is preferred.
+    preferred: Vec<u64>,
+    /// Nodes on which something is broken are alike to none.
+    broken: Option<usize>,
+}
+
+/// The classes, each ascending, in order of their first node.
+pub(crate) fn classes(instance: &Instance) -> Vec<Vec<usize>> {
+    let problem = instance.problem;
+    let nodes = problem.nodes.len();
+    let mut sizes: Vec<Vec<usize>> = problem.topologies.iter().map(|t| vec![0; t.domains.len()]).collect();
+    for node in &problem.nodes {
+        for (topology, domain) in node.domains.iter().enumerate() {
+            if let Some(domain) = domain {
+                sizes[topology][*domain] += 1;
+            }
+        }
+    }
+    let single: Vec<bool> = sizes.iter().map(|sizes| sizes.iter().all(|size| *size <= 1)).collect();
+    let allowed = bits(nodes, instance.allowed.iter());
+    let eligible = bits(nodes, problem.workloads.iter().map(|w| &w.eligible));
+    let preferences = problem.constraints.iter().filter_map(|c| match &c.rule {
+        Rule::Prefer { nodes, .. } => Some(nodes),
+        _ => None,
+    });
+    let preferred = bits(nodes, preferences);
+    let mut classes: BTreeMap<Likeness, Vec<usize>> = BTreeMap::new();
+    for (index, (((node, allowed), eligible), preferred)) in
+        problem.nodes.iter().zip(allowed).zip(eligible).zip(preferred).enumerate()
+    {
+        let domain = |(domain, single): (&Option<usize>, &bool)| if *single { domain.map(|_| 0) } else { *domain };
+        let likeness = Likeness {
+            capacity: node.capacity.clone(),
+            price_micros: node.price_micros,
+            domains: node.domains.iter().zip(&single).map(domain).collect(),
+            allowed,
+            eligible,
+            preferred,
+            broken: instance.broken_nodes[index].then_some(index),
+        };
+        classes.entry(likeness).or_default().push(index);
+    }
+    let mut classes: Vec<Vec<usize>> = classes.into_values().collect();
+    classes.sort_unstable();
+    classes
+}
+
+/// For each node, a bit for each list that holds it.
+fn bits<'a>(nodes: usize, lists: impl Iterator<Item = &'a Vec<usize>>) -> Vec<Vec<u64>> {
+    let lists: Vec<&Vec<usize>> = lists.collect();
+    let mut bits = vec![vec![0; lists.len().div_ceil(64)]; nodes];
+    for (index, list) in lists.into_iter().enumerate() {
+        for node in list {
+            bits[*node][index / 64] |= 1 << (index % 64);
+        }
+    }
+    bits
+}
+
+/// The program over classes.
+pub(crate) fn class_model<'i, 'p>(instance: &'i Instance<'p>, deflation: f64) -> Model<'i, 'p> {
+    let scope = Scope { bins: classes(instance), whole_counts: false, deflation, ..Scope::whole(instance) };
+    Model::build(instance, &scope)
+}
+
+/// Lower bounds on each tier of a placement worth `worth`, where `known` is not already tight: what any placement with the same values in
+/// the tiers before must reach.
+pub(crate) fn bounds(
+    model: &Model,
+    worth: &[(Tier, u64)],
+    known: &mut [u64],
+    whole: Whole,
+    deadline: Deadline,
+    each: Duration,
+) {
+    let mut rows: Vec<Linear> = Vec::new();
+    for (index, (_, tier)) in model.tiers.iter().enumerate() {
+        let value = worth[index].1;
+        let scaled = Scaled::new(tier);
+        let trivial = scaled.bound(tier, model.program.least(&scaled.objective)).max(0.0) as u64;
+        known[index] = known[index].max(trivial.min(value));
+        if known[index] < value && !deadline.passed() {
+            let gap = 0.9 * scaled.unit / scaled.divisor;
+            let limits = SolveLimits { deadline: deadline.within(each), whole, gap, relative_gap: 0.0 };
+            let outcome = model.program.minimise(&scaled.objective, &rows, None, limits);
+            if let Some(bound) = outcome.bound {
+                known[index] = known[index].max(scaled.bound(tier, bound).max(0.0).min(value as f64) as u64);
+            }
+        }
+        let mut row = scaled.objective;
+        row.constant -= value as f64 / scaled.divisor;
+        rows.push(row);
+    }
+}

@@ -1,0 +1,151 @@
+//! From class counts to nodes: the class program says how much of what each class should hold and how many nodes of it are open; here the
+//! counts come apart, the largest first, each on the emptiest open node (longest processing time first). What does not fit is
+//! left to the greedy stage.
+//!
+//! Class counts fill their nodes to the brim on average, which no node does exactly: some capacity is held back in the class program
+//! (a *deflation* ladder of a few steps), and the best of the results is kept.
+
+use crate::backend::{Linear, SolveLimits, Whole};
+use crate::classes::{class_model, classes};
+use crate::deadline::Deadline;
+use crate::greedy::{Fit, Greedy};
+use crate::instance::Instance;
+use crate::layout::Layout;
+use crate::lexicographic::Scaled;
+use crate::model::Model;
+use crate::{Placed, Tier};
+use std::time::Duration;
+
+/// What the class program would like, or nothing when it found nothing in time.
+pub(crate) struct Guide {
+    /// Per workload: (class, replicas).
+    counts: Vec<Vec<(usize, u32)>>,
+    /// Per class: how many nodes may hold anything.
+    open: Vec<usize>,
+}
+
+impl Guide {
+    /// Minimises the class program tier after tier; each program takes at most `each`. A frugal guide goes on to the price and
+    /// closes the nodes it does not need; the other spreads what there is over all nodes, which leaves less unplaced.
+    pub(crate) fn new(
+        instance: &Instance,
+        (deflation, frugal): (f64, bool),
+        deadline: Deadline,
+        each: Duration,
+    ) -> Option<Guide> {
+        let model = class_model(instance, deflation);
+        let values = minimised(&model, frugal, deadline, each)?;
+        let counts = model.bin_counts(&values);
+        let counts = counts.into_iter().enumerate();
+        let wanted = |w: usize| instance.problem.workloads[w].wanted;
+        let counts = counts.map(|(workload, counts)| whole(&counts, wanted(workload))).collect();
+        let needed = |open: f64| if frugal { (open - 1e-6).ceil().max(0.0) as usize } else { usize::MAX };
+        let open = model.filled_counts(&values).into_iter().map(needed).collect();
+        Some(Guide { counts, open })
+    }
+
+    /// A placement near the guide: `running` replicas stay as far as their class may hold them.
+    pub(crate) fn follow(&self, instance: &Instance) -> Vec<Placed> {
+        let classes = classes(instance);
+        let mut class_of = vec![0; instance.problem.nodes.len()];
+        for (class, nodes) in classes.iter().enumerate() {
+            nodes.iter().for_each(|node| class_of[*node] = class);
+        }
+        let mut layout = Layout::new(instance, &[]);
+        let mut left = self.counts.clone();
+        for (workload, running) in instance.running.iter().enumerate() {
+            for (node, count) in running {
+                let Some((_, left)) = left[workload].iter_mut().find(|(class, _)| *class == class_of[*node]) else {
+                    continue;
+                };
+                let keep = (*count).min(*left).min(instance.most_on(workload, *node));
+                if keep > 0 {
+                    layout.add(workload, *node, keep);
+                    *left -= keep;
+                }
+            }
+        }
+        let open = self.open_nodes(&classes, &layout);
+        let greedy = Greedy::new(instance, Fit::Level);
+        for workload in greedy.by_size() {
+            for (class, count) in &left[workload] {
+                greedy.place(&mut layout, workload, *count, Some(&open[*class]), true);
+            }
+        }
+        Greedy::new(instance, Fit::Tightest).extend(&layout.placed())
+    }
+
+    /// The nodes of each class that are open: those that hold something first.
+    fn open_nodes(&self, classes: &[Vec<usize>], layout: &Layout) -> Vec<Vec<usize>> {
+        let of_class = |(nodes, open): (&Vec<usize>, &usize)| {
+            let mut nodes = nodes.clone();
+            nodes.sort_by_key(|node| (layout.is_empty(*node), *node));
+            let held = nodes.iter().filter(|node| !layout.is_empty(**node)).count();
+            nodes.truncate((*open).max(held));
+            nodes.sort_unstable();
+            nodes
+        };
+        classes.iter().zip(&self.open).map(of_class).collect()
+    }
+}
+
+/// The class program's own optimum, as far as time allows; the last values found.
+fn minimised(model: &Model, frugal: bool, deadline: Deadline, each: Duration) -> Option<Vec<f64>> {
+    let limits = |whole| SolveLimits { deadline: deadline.within(each), whole, gap: 0.5, relative_gap: 0.0 };
+    // One program for all that should be zero: usually it is, and the tiers need not be looked at one by one.
+    let mut all = Linear::default();
+    for (tier, expression) in &model.tiers {
+        if matches!(tier, Tier::Shortage(_) | Tier::Repair | Tier::Soft) {
+            all.add(1.0, expression);
+        }
+    }
+    let mut best = model.program.minimise(&all, &[], None, limits(Whole::Choices)).values;
+    best.as_ref()?;
+    let mut rows: Vec<Linear> = Vec::new();
+    for (tier, expression) in &model.tiers {
+        let prices = matches!(tier, Tier::Cost | Tier::PricedCost | Tier::Shape);
+        if deadline.passed() || prices && !frugal {
+            break;
+        }
+        let scaled = Scaled::new(expression);
+        let reached = best.as_ref().map(|values| scaled.objective.value(values));
+        let value = if reached.is_some_and(|value| value <= model.program.least(&scaled.objective).max(0.0) + 1e-6) {
+            reached
+        } else {
+            let outcome = model.program.minimise(&scaled.objective, &rows, best.as_deref(), limits(Whole::Pinned));
+            if outcome.values.is_some() {
+                best = outcome.values;
+            }
+            best.as_ref().map(|values| scaled.objective.value(values))
+        };
+        let mut row = scaled.objective;
+        row.constant -= value? + 1e-6;
+        rows.push(row);
+        if prices && value? > 1e-6 {
+            break;
+        }
+    }
+    best
+}
+
+/// Whole counts near the given ones with the same sum, rounded: the largest remainders are rounded up.
+fn whole(counts: &[(usize, f64)], wanted: u32) -> Vec<(usize, u32)> {
+    let total =
+        (counts.iter().map(|(_, count)| count).sum::<f64>() + 1e-6).floor().clamp(0.0, f64::from(wanted)) as u32;
+    let mut rounded: Vec<(usize, u32)> =
+        counts.iter().map(|(class, count)| (*class, (count + 1e-6).floor().max(0.0) as u32)).collect();
+    let mut missing = total.saturating_sub(rounded.iter().map(|(_, count)| count).sum());
+    let mut by_remainder: Vec<usize> = (0..counts.len()).collect();
+    let remainder = |at: &usize| (counts[*at].1 - counts[*at].1.floor()) * 1e6;
+    by_remainder.sort_by_key(|at| (-(remainder(at) as i64), *at));
+    for at in by_remainder {
+        if missing == 0 {
+            break;
+        }
+        if remainder(&at) > 1.0 {
+            rounded[at].1 += 1;
+            missing -= 1;
+        }
+    }
+    rounded
+}

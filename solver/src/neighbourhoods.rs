@@ -1,0 +1,244 @@
+//! Exact search in small parts of a large placement: a handful of nodes and what lies on them becomes a program of its own, everything
+//! else stays.
+//!
+//! Which nodes is decided by what is wrong: a workload that is short, a soft rule that is broken, a node that could be emptied. The
+//! number of fruitless attempts is bounded, the choice is drawn from a fixed seed: equal problems give equal answers as long
+//! as time does not end the search.
+
+use crate::deadline::Deadline;
+use crate::instance::named;
+use crate::layout::Layout;
+use crate::lexicographic::{Effort, minimise};
+use crate::model::{Model, Scope};
+use crate::solve::Search;
+use crate::{Placed, Tier};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Nodes in one neighbourhood, to begin with and at most.
+const NODES: [usize; 3] = [6, 9, 14];
+/// Workloads that are variables in one neighbourhood at most, those on its nodes not counted.
+const SHORT_WORKLOADS_MAX: usize = 12;
+
+/// What a neighbourhood is meant to mend.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Aim {
+    Shortage,
+    Soft,
+    Cost,
+}
+
+/// xorshift64*: the choices of a search, repeatable.
+struct Choice(u64);
+
+impl Choice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % n.max(1)
+    }
+
+    /// Moves `many` random entries to the front of `list` and keeps only them.
+    fn keep(&mut self, list: &mut Vec<usize>, many: usize) {
+        for at in 0..many.min(list.len()) {
+            let other = at + self.below(list.len() - at);
+            list.swap(at, other);
+        }
+        list.truncate(many);
+    }
+}
+
+impl<'i, 'p> Search<'i, 'p> {
+    /// Searches neighbourhoods until nothing has helped for a while or the time is out.
+    pub(crate) fn neighbourhoods(&mut self, deadline: Deadline) {
+        let mut choice = Choice(0x9E37_79B9_7F4A_7C15);
+        for aim in [Aim::Shortage, Aim::Soft, Aim::Cost] {
+            let mut fruitless = 0;
+            let patience = 20 + self.instance.problem.nodes.len().min(400) / 4;
+            while fruitless < patience && !deadline.passed() && self.leaves_room(aim) {
+                let size = NODES[(fruitless * NODES.len() / patience).min(NODES.len() - 1)];
+                fruitless = if self.attempt(aim, size, &mut choice, deadline) { 0 } else { fruitless + 1 };
+            }
+        }
+        self.stats.timed_out |= deadline.passed();
+    }
+
+    /// Whether any of the aim's tiers is above its bound.
+    fn leaves_room(&self, aim: Aim) -> bool {
+        let open =
+            self.worth.iter().zip(&self.bounds).filter(|((_, value), bound)| value > bound).map(|((tier, _), _)| *tier);
+        open.into_iter().any(|tier| aim == aim_of(tier))
+    }
+
+    fn attempt(&mut self, aim: Aim, size: usize, choice: &mut Choice, deadline: Deadline) -> bool {
+        let layout = Layout::new(self.instance, &self.best);
+        let nodes = match aim {
+            Aim::Shortage => self.around_shortage(&layout, size, choice),
+            Aim::Soft => self.around_soft(&layout, size, choice),
+            Aim::Cost => self.around_cost(&layout, size, choice),
+        };
+        if nodes.len() < 2 {
+            return false;
+        }
+        let model = self.neighbourhood(&layout, &nodes, choice);
+        let start = model.start_from(&self.best);
+        if model.program.broken_by(&start, &[]).is_some() {
+            return false;
+        }
+        let last = model.tiers.iter().rposition(|(tier, _)| aim_of(*tier) == aim).unwrap_or(0);
+        let effort = Effort { deadline, each: Duration::from_millis(400), relative_gap: 0.0, tiers: last + 1 };
+        let found = minimise(&model, start, &[], effort);
+        self.saw_program(&model);
+        self.offer(model.placement(&found.values))
+    }
+
+    /// The program of some nodes: what is on them and some of what is short may change.
+    fn neighbourhood(&self, layout: &Layout, nodes: &BTreeSet<usize>, choice: &mut Choice) -> Model<'i, 'p> {
+        let mut free = vec![false; self.instance.problem.workloads.len()];
+        nodes.iter().flat_map(|node| layout.on_node(*node)).for_each(|(workload, _)| free[workload] = true);
+        let mut short = layout.short();
+        short.retain(|workload| nodes.iter().any(|node| self.instance.most_on(*workload, *node) > 0));
+        if short.len() > SHORT_WORKLOADS_MAX {
+            choice.keep(&mut short, SHORT_WORKLOADS_MAX);
+        }
+        short.into_iter().for_each(|workload| free[workload] = true);
+        let fixed: Vec<Placed> =
+            self.best.iter().filter(|p| !free[p.workload] || !nodes.contains(&p.node)).copied().collect();
+        let bins = nodes.iter().map(|node| vec![*node]).collect();
+        Model::build(self.instance, &Scope { bins, free, fixed: &fixed, whole_counts: true, deflation: 0.0 })
+    }
+
+    /// Nodes on which a short workload almost fits.
+    fn around_shortage(&self, layout: &Layout, size: usize, choice: &mut Choice) -> BTreeSet<usize> {
+        let short = layout.short();
+        if short.is_empty() {
+            return BTreeSet::new();
+        }
+        let highest = short.iter().map(|w| self.instance.problem.workloads[*w].priority).max();
+        let first: Vec<usize> =
+            short.iter().copied().filter(|w| Some(self.instance.problem.workloads[*w].priority) == highest).collect();
+        let from = if choice.below(3) == 0 { &short } else { &first };
+        let workload = from[choice.below(from.len())];
+        let mut near = self.instance.allowed[workload].clone();
+        near.sort_by_cached_key(|node| (self.lack(layout, workload, *node), *node));
+        near.truncate(4 * size);
+        choice.keep(&mut near, size.saturating_sub(2));
+        let mut anywhere = self.instance.allowed[workload].clone();
+        choice.keep(&mut anywhere, 2);
+        near.into_iter().chain(anywhere).collect()
+    }
+
+    /// How much a node lacks for one more replica, in millionths of its capacities.
+    fn lack(&self, layout: &Layout, workload: usize, node: usize) -> u64 {
+        let demand = self.instance.problem.workloads[workload].demand.iter().enumerate();
+        let lack = demand.map(|(resource, demand)| {
+            let missing = u128::from(*demand).saturating_sub(layout.free(node, resource));
+            missing as f64 / self.instance.ceiling[node][resource].max(1) as f64
+        });
+        let blocked = layout.forbidden_by(workload, node, true).is_some();
+        (lack.sum::<f64>() * 1e6) as u64 + if blocked { 500_000 } else { 0 }
+    }
+
+    /// Nodes of the workloads of a soft rule that is broken, and others they could go to.
+    fn around_soft(&self, layout: &Layout, size: usize, choice: &mut Choice) -> BTreeSet<usize> {
+        let problem = self.instance.problem;
+        let broken: Vec<usize> = (0..problem.constraints.len())
+            .filter(|index| problem.constraints[*index].weight.is_some_and(|weight| weight > 0))
+            .filter(|index| crate::check::is_broken(problem, &self.best, &problem.constraints[*index].rule))
+            .collect();
+        if broken.is_empty() {
+            return BTreeSet::new();
+        }
+        let rule = &problem.constraints[broken[choice.below(broken.len())]].rule;
+        let mut nodes = BTreeSet::new();
+        let workloads = named(rule);
+        for workload in &workloads {
+            let mut held: Vec<usize> = self.instance.allowed[*workload]
+                .iter()
+                .copied()
+                .filter(|node| layout.count(*workload, *node) > 0)
+                .collect();
+            choice.keep(&mut held, size.div_ceil(2 * workloads.len()));
+            nodes.extend(held);
+            let mut others = self.instance.allowed[*workload].clone();
+            others.sort_by_cached_key(|node| (self.lack(layout, *workload, *node), *node));
+            others.truncate(others.len().div_ceil(2).max(size));
+            choice.keep(&mut others, size.div_ceil(2 * workloads.len()));
+            nodes.extend(others);
+        }
+        nodes
+    }
+
+    /// A lightly used node, others with room, and one that is empty.
+    fn around_cost(&self, layout: &Layout, size: usize, choice: &mut Choice) -> BTreeSet<usize> {
+        let problem = self.instance.problem;
+        let emptied = |node: &usize| {
+            !layout.is_empty(*node)
+                && (problem.objective.move_price_micros.is_some() || self.instance.running_on[*node].is_empty())
+        };
+        let mut sources: Vec<usize> = (0..problem.nodes.len()).filter(emptied).collect();
+        sources.sort_by_cached_key(|node| (self.fullness(layout, *node), *node));
+        sources.truncate((sources.len() / 2).max(8));
+        let Some(source) = (!sources.is_empty()).then(|| sources[choice.below(sources.len())]) else {
+            return BTreeSet::new();
+        };
+        let mut others: Vec<usize> =
+            (0..problem.nodes.len()).filter(|node| !layout.is_empty(*node) && *node != source).collect();
+        others.sort_by_cached_key(|node| (self.fullness(layout, *node), *node));
+        others.truncate((others.len() / 2).max(2 * size));
+        choice.keep(&mut others, size - 2);
+        let mut empty: Vec<usize> = (0..problem.nodes.len()).filter(|node| layout.is_empty(*node)).collect();
+        choice.keep(&mut empty, 1);
+        others.into_iter().chain(empty).chain([source]).collect()
+    }
+
+    /// The sum of a node's utilisations, in thousandths.
+    fn fullness(&self, layout: &Layout, node: usize) -> u64 {
+        let resources = 0..self.instance.problem.resources.len();
+        let part = |r: usize| layout.used(node, r) as f64 / self.instance.ceiling[node][r].max(1) as f64;
+        (resources.map(part).sum::<f64>() * 1e3) as u64
+    }
+
+    /// Empties nodes one after the other where everything on them fits on others that are in use, the worst used first.
+    pub(crate) fn empty_nodes(&mut self, deadline: Deadline) {
+        let mut layout = Layout::new(self.instance, &self.best);
+        let problem = self.instance.problem;
+        let greedy = crate::greedy::Greedy::new(self.instance, crate::greedy::Fit::Tightest);
+        let movable =
+            |node: &usize| problem.objective.move_price_micros.is_some() || self.instance.running_on[*node].is_empty();
+        let mut sources: Vec<usize> =
+            (0..problem.nodes.len()).filter(|node| !layout.is_empty(*node)).filter(movable).collect();
+        sources.sort_by_cached_key(|node| {
+            let price = problem.nodes[*node].price_micros.max(1);
+            ((self.fullness(&layout, *node) + 1) * 1_000_000 / price, *node)
+        });
+        for source in sources {
+            if deadline.passed() {
+                break;
+            }
+            let others: Vec<usize> =
+                (0..problem.nodes.len()).filter(|node| *node != source && !layout.is_empty(*node)).collect();
+            let mut trial = layout.clone();
+            let held: Vec<(usize, u32)> = trial.on_node(source).collect();
+            held.iter().for_each(|(workload, count)| trial.remove(*workload, source, *count));
+            let moved = greedy.by_size().into_iter().all(|workload| {
+                let Some((_, count)) = held.iter().find(|(w, _)| *w == workload) else { return true };
+                let before = trial.missing(workload);
+                greedy.place(&mut trial, workload, *count, Some(&others), false);
+                before - trial.missing(workload) == *count
+            });
+            if moved && self.offer(trial.placed()) {
+                layout = trial;
+            }
+        }
+    }
+}
+
+fn aim_of(tier: Tier) -> Aim {
+    match tier {
+        Tier::Shortage(_) => Aim::Shortage,
+        Tier::Repair | Tier::Soft => Aim::Soft,
+        Tier::Disruption | Tier::Cost | Tier::PricedCost | Tier::Shape => Aim::Cost,
+    }
+}
