@@ -97,8 +97,6 @@ pub(crate) struct Outcome {
     pub(crate) values: Option<Vec<f64>>,
     /// A proven lower bound on the objective.
     pub(crate) bound: Option<f64>,
-    /// It claims that no solution exists.
-    pub(crate) infeasible: bool,
     /// It stopped at the deadline.
     pub(crate) timed_out: bool,
 }
@@ -236,7 +234,6 @@ impl Program {
             values: has_values.then(|| solved.get_solution().columns().to_vec()),
             // good_lp does not hand an objective's constant to HiGHS.
             bound: bound.filter(|b| meaningful && b.is_finite()).map(|b| b + constant),
-            infeasible: status == HighsModelStatus::Infeasible,
             timed_out: status == HighsModelStatus::ReachedTimeLimit,
         }
     }

@@ -4,10 +4,10 @@
 use hyphae_solver::*;
 
 /// SplitMix64: a seed in, always the same numbers out.
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -15,21 +15,21 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    pub fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.roll() % n
     }
 
-    pub fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    pub fn subset(&mut self, of: usize, percent: u64) -> Vec<usize> {
+    pub(crate) fn subset(&mut self, of: usize, percent: u64) -> Vec<usize> {
         (0..of).filter(|_| self.chance(percent)).collect()
     }
 }
 
 /// A problem small enough to try everything.
-pub fn small(seed: u64) -> Problem {
+pub(crate) fn small(seed: u64) -> Problem {
     let mut dice = Dice(seed.wrapping_mul(0x2545_F491_4F6C_DD1D).wrapping_add(7));
     let dice = &mut dice;
     let (node_count, workload_count) = (1 + dice.below(4) as usize, 1 + dice.below(3) as usize);
@@ -113,9 +113,9 @@ fn rule(dice: &mut Dice, nodes: usize, workloads: usize, resources: usize) -> Co
 }
 
 /// Counts: `x[w][n]`.
-pub type Counts = Vec<Vec<u64>>;
+pub(crate) type Counts = Vec<Vec<u64>>;
 
-pub fn counts(problem: &Problem, placed: &[Placed]) -> Counts {
+pub(crate) fn counts(problem: &Problem, placed: &[Placed]) -> Counts {
     let mut x = vec![vec![0; problem.nodes.len()]; problem.workloads.len()];
     placed.iter().for_each(|p| x[p.workload][p.node] += u64::from(p.count));
     x
@@ -208,7 +208,7 @@ fn broken(problem: &Problem, x: &Counts) -> Vec<(u64, u64)> {
 }
 
 /// The value of every tier, or `None` when the placement breaks what nothing excuses.
-pub fn worth(problem: &Problem, present: &Counts, x: &Counts) -> Option<Vec<u64>> {
+pub(crate) fn worth(problem: &Problem, present: &Counts, x: &Counts) -> Option<Vec<u64>> {
     for (w, spec) in problem.workloads.iter().enumerate() {
         if x[w].iter().sum::<u64>() > u64::from(spec.wanted) {
             return None;
@@ -257,7 +257,7 @@ fn peak_cost(problem: &Problem, x: &Counts, n: usize) -> u64 {
 }
 
 /// The best value there is, by trying every placement.
-pub fn best(problem: &Problem) -> Vec<u64> {
+pub(crate) fn best(problem: &Problem) -> Vec<u64> {
     let present = counts(problem, &problem.current);
     let mut x = counts(problem, &[]);
     let mut best = worth(problem, &present, &x).expect("placing nothing breaks nothing");
