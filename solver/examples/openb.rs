@@ -67,6 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         workloads,
         constraints: Vec::new(),
         current: Vec::new(),
+        held: Vec::new(),
         objective: Objective::default(),
     };
     let gpu: u64 = problem.nodes.iter().map(|n| n.capacity[2]).sum();

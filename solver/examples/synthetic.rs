@@ -93,6 +93,7 @@ fn problem(nodes: usize, services: usize, replicas: usize, used: f64, seed: u64)
         workloads,
         constraints,
         current: Vec::new(),
+        held: Vec::new(),
         objective: Objective::default(),
     }
 }

@@ -78,11 +78,15 @@ pub(crate) fn small(seed: u64) -> Problem {
             }
         }
     }
+    let mut held = Vec::new();
+    if dice.chance(30) {
+        held = current.iter().map(|_| (0..resource_count).map(|_| dice.below(6)).collect()).collect();
+    }
     let objective = Objective {
         shape: if dice.chance(50) { Shape::Pack } else { Shape::Spread },
         move_price_micros: dice.chance(35).then(|| dice.below(6)),
     };
-    Problem { resources, topologies, nodes, workloads, constraints, current, held: Vec::new(), objective }
+    Problem { resources, topologies, nodes, workloads, constraints, current, held, objective }
 }
 
 fn rule(dice: &mut Dice, nodes: usize, workloads: usize, resources: usize) -> Constraint {
@@ -176,11 +180,18 @@ fn units(problem: &Problem, x: &Counts, rule: &Rule) -> u64 {
 }
 
 /// Every hard condition with what it is broken by: (what is compared with the present, units of repair).
-fn broken(problem: &Problem, x: &Counts) -> Vec<(u64, u64)> {
+fn broken(problem: &Problem, x: &Counts, present: bool) -> Vec<(u64, u64)> {
     let mut list = Vec::new();
+    // At present replicas hold what they were given, which need not be what they would be given now.
+    let holds = |r: usize, counted: &dyn Fn(&Placed) -> bool| -> u64 {
+        let entries = problem.current.iter().zip(&problem.held).filter(|(placed, _)| counted(placed));
+        entries.map(|(_, held)| held[r]).sum()
+    };
+    let holding = present && !problem.held.is_empty();
     for (n, node) in problem.nodes.iter().enumerate() {
         for (r, capacity) in node.capacity.iter().enumerate() {
-            let used: u64 = problem.workloads.iter().zip(x).map(|(w, x)| w.demand[r] * x[n]).sum();
+            let asked: u64 = problem.workloads.iter().zip(x).map(|(w, x)| w.demand[r] * x[n]).sum();
+            let used = if holding { holds(r, &|placed| placed.node == n) } else { asked };
             let over = used.saturating_sub(*capacity);
             list.push((over, over.div_ceil(problem.resources[r].scale)));
         }
@@ -201,7 +212,14 @@ fn broken(problem: &Problem, x: &Counts) -> Vec<(u64, u64)> {
         }
     }
     for constraint in &problem.constraints {
-        let units = if constraint.weight.is_none() { units(problem, x, &constraint.rule) } else { 0 };
+        let mut units = if constraint.weight.is_none() { units(problem, x, &constraint.rule) } else { 0 };
+        if let (true, Rule::Quota { workloads, max }) = (holding, &constraint.rule) {
+            let over = |(r, max): &(usize, u64)| {
+                let used = holds(*r, &|placed| workloads.contains(&placed.workload));
+                used.saturating_sub(*max).div_ceil(problem.resources[*r].scale)
+            };
+            units = max.iter().map(over).sum();
+        }
         list.push((units, units));
     }
     list
@@ -214,7 +232,7 @@ pub(crate) fn worth(problem: &Problem, present: &Counts, x: &Counts) -> Option<V
             return None;
         }
     }
-    let (now, before) = (broken(problem, x), broken(problem, present));
+    let (now, before) = (broken(problem, x, false), broken(problem, present, true));
     if now.iter().zip(&before).any(|(now, before)| now.0 > before.0) {
         return None;
     }
@@ -281,8 +299,10 @@ fn try_all(problem: &Problem, present: &Counts, x: &mut Counts, w: usize, n: usi
     for count in 0..=left {
         x[w][n] = count;
         let over = |r: usize| {
-            let used = |x: &Counts| problem.workloads.iter().zip(x).map(|(w, x)| w.demand[r] * x[n]).sum::<u64>();
-            used(x) > problem.nodes[n].capacity[r].max(used(present))
+            let asked = |x: &Counts| problem.workloads.iter().zip(x).map(|(w, x)| w.demand[r] * x[n]).sum::<u64>();
+            let here = problem.current.iter().zip(&problem.held).filter(|(placed, _)| placed.node == n);
+            let held: u64 = here.map(|(_, held)| held[r]).sum();
+            asked(x) > problem.nodes[n].capacity[r].max(asked(present)).max(held)
         };
         // Nothing that follows takes from what is used: the rest of this branch cannot hold.
         if count > 0 && (0..problem.resources.len()).any(over) {
