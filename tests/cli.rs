@@ -214,6 +214,40 @@ fn colours_are_never_written_into_pipes_nor_where_they_are_not_wanted() {
     assert!(String::from_utf8_lossy(&output.expect("it runs").stdout).contains('\u{1b}'));
 }
 
+// ---- formatting ----
+
+const UNTIDY: &str = "service \"web\"   team=\"a\" {\n  // why\n image \"x/web:1\"\n      replicas   2; priority 3\n}\n";
+
+#[test]
+fn fmt_writes_in_place_and_then_has_nothing_to_do() {
+    let fixture = check("fmt", &[("web.kdl", UNTIDY)], &["fmt", "web.kdl"]);
+    let tidy = fixture.read("web.kdl");
+    let expected = "service \"web\" team=\"a\" {\n    // why\n    image \"x/web:1\"\n    replicas 2\n    priority 3\n}\n";
+    assert_eq!(tidy, expected);
+    assert_eq!(fixture.run(&["fmt", "--check", "web.kdl"]).code, 0);
+    assert_eq!(fixture.read("web.kdl"), tidy);
+}
+
+#[test]
+fn fmt_check_shows_what_would_change_and_writes_nothing() {
+    let fixture = check("fmt_check", &[("web.kdl", UNTIDY), ("nodes.kdl", NODES)], &["fmt", "--check", "."]);
+    assert_eq!(fixture.read("web.kdl"), UNTIDY);
+}
+
+#[test]
+fn fmt_passes_standard_input_through() {
+    let fixture = Fixture::new(&[]);
+    let run = fixture.run_with_input(&["fmt", "-"], UNTIDY);
+    assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    assert_eq!(fixture.run_with_input(&["fmt", "-"], &run.stdout).stdout, run.stdout);
+}
+
+#[test]
+fn fmt_writes_nothing_when_a_file_is_no_kdl() {
+    let fixture = check("fmt_no_kdl", &[("a.kdl", UNTIDY), ("b.kdl", "service \"x\" {\n")], &["fmt", "."]);
+    assert_eq!(fixture.read("a.kdl"), UNTIDY);
+}
+
 // ---- bad specs: all problems at once, each with file, line, underlined text and help ----
 
 #[test]

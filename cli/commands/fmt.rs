@@ -72,7 +72,7 @@ fn check(formatted: &[Formatted]) -> Result<Outcome, Failure> {
         output::note(&format!("{} formatted already", counted(formatted.len(), "file")));
         return Ok(Outcome::Done);
     }
-    output::problem(&format!("{} of {} not formatted", different.len(), counted(formatted.len(), "file")));
+    output::problem(&format!("{} of {} would change", different.len(), counted(formatted.len(), "file")));
     Ok(Outcome::Failed)
 }
 
