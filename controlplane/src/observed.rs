@@ -13,6 +13,10 @@ pub const CONNECTED_MAX_MS: u64 = 5_000;
 pub const LOST_AFTER_MS: u64 = 30_000;
 /// More replicas than this an agent can not have; what it reports beyond them is not kept.
 const REPLICAS_MAX: usize = 10_000;
+/// Of a replica that has failed, at most so many lines of output are kept.
+const LAST_LINES_MAX: usize = 50;
+/// A reason or a line is cut after so many characters.
+const TEXT_CHARS_MAX: usize = 2_000;
 
 /// What is known of all nodes.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +91,7 @@ impl Observed {
         let mut transitions = Vec::new();
         for mut status in report.replicas {
             node.clone_into(&mut status.node);
+            bound_texts(&mut status);
             let id = ReplicaId { workload: status.workload.clone(), index: status.index };
             let before = old.remove(&id).or_else(|| observed.replicas.remove(&id));
             let same = before.as_ref().is_some_and(|before| {
@@ -153,6 +158,16 @@ impl Observed {
     }
 }
 
+/// What is for people stays short.
+fn bound_texts(status: &mut ReplicaStatus) {
+    status.last_lines.truncate(LAST_LINES_MAX);
+    for text in status.last_lines.iter_mut().chain([&mut status.reason]) {
+        if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
+            text.truncate(end);
+        }
+    }
+}
+
 impl NodeObserved {
     /// What it last told that is there.
     pub fn replicas(&self) -> impl Iterator<Item = &ReplicaId> {
@@ -204,6 +219,16 @@ mod tests {
         assert_eq!(transitions[0].status.state(), ReplicaState::Stopped);
         assert!(observed.replica("n1", &id(0)).is_none());
         assert_eq!(observed.replica("n1", &id(1)).unwrap().since_ms, 0);
+    }
+
+    #[test]
+    fn texts_are_bounded() {
+        let mut observed = Observed::new(0);
+        let mut long = status(0, ReplicaState::Backoff);
+        long.last_lines = vec!["ü".repeat(TEXT_CHARS_MAX + 1); LAST_LINES_MAX + 1];
+        observed.report("n1", ReplicaReport { complete: false, replicas: vec![long] }, 0);
+        let seen = &observed.replica("n1", &id(0)).unwrap().status;
+        assert_eq!((seen.last_lines.len(), seen.last_lines[0].chars().count()), (LAST_LINES_MAX, TEXT_CHARS_MAX));
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! The store against openraft's own suite, and what people see of a directory that can not be used.
+#![expect(clippy::disallowed_methods, reason = "it makes a file that is no database")]
 
 use super::machine::Machine;
 use super::store::Store;

@@ -75,7 +75,11 @@ async fn attend(shared: Arc<Shared>, mut inbound: Streaming<AgentMessage>, to_ag
     let Some(_link) = claimed else {
         return Err(Status::already_exists(format!("another agent is connected as node \"{node}\"; names are unique")));
     };
-    shared.consensus.write(Command::RegisterNode(registration(hello)?)).await.map_err(write_status)?;
+    let registration = registration(hello)?;
+    // A node that comes back as it was needs no write: it does so with a full disk, too, and thousands may do so at once.
+    if !registration.is_known(&shared.consensus.applied()) {
+        shared.consensus.write(Command::RegisterNode(registration)).await.map_err(write_status)?;
+    }
     shared.observed().attached(&node, shared.clock.now_ms(), shared.clock.unix_millis());
     tracing::info!(node, "a node has connected");
     push(&shared, "node-connected", &node, "", "its agent has connected".to_owned());
@@ -88,7 +92,11 @@ async fn attend(shared: Arc<Shared>, mut inbound: Streaming<AgentMessage>, to_ag
             message = inbound.message() => message,
         };
         match message {
-            Ok(Some(message)) => take_in(&shared, &node, message).await?,
+            Ok(Some(message)) => {
+                if let Err(status) = take_in(&shared, &node, message).await {
+                    break Err(status);
+                }
+            }
             Ok(None) => break Ok(()),
             Err(status) => break Err(status),
         }

@@ -7,6 +7,8 @@ use tower::util::MapResponseLayer;
 const CODE: &str = "grpc-status";
 const MESSAGE: &str = "grpc-message";
 const OUT_OF_RANGE: &[u8] = b"11";
+/// In tonic's words, escaped as a header's are. (Of an answer that is too large it says "encoded".)
+const TOO_LARGE: &str = "decoded%20message%20length%20too%20large";
 const RESOURCE_EXHAUSTED: HeaderValue = HeaderValue::from_static("8");
 
 type Body = tonic::body::Body;
@@ -19,9 +21,10 @@ pub(super) fn clear_size_errors() -> MapResponseLayer<fn(Response<Body>) -> Resp
 fn rewrite(mut response: Response<Body>) -> Response<Body> {
     let headers = response.headers_mut();
     let too_large = headers.get(CODE).is_some_and(|code| code.as_bytes() == OUT_OF_RANGE)
-        && headers.get(MESSAGE).and_then(|message| message.to_str().ok()).is_some_and(|message| {
-            message.contains("message%20length%20too%20large") || message.contains("length too large")
-        });
+        && headers
+            .get(MESSAGE)
+            .and_then(|message| message.to_str().ok())
+            .is_some_and(|message| message.contains(TOO_LARGE));
     if too_large {
         let text = format!(
             "the request is larger than {} MiB, the most that a server accepts; split the files over several requests",

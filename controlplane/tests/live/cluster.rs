@@ -82,7 +82,7 @@ impl TestServer {
     }
 
     async fn channel(&self) -> Channel {
-        channel(self.socket()).await
+        channel(self.socket()).await.unwrap()
     }
 
     pub(crate) async fn client(&self) -> ControlPlaneClient<Channel> {
@@ -118,12 +118,18 @@ impl TestServer {
     }
 }
 
-async fn channel(socket: PathBuf) -> Channel {
+async fn channel(socket: PathBuf) -> Result<Channel, Status> {
     let connector = tower::service_fn(move |_| {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
     });
-    Endpoint::from_static("http://server").connect_with_connector(connector).await.unwrap()
+    let connected = Endpoint::from_static("http://server").connect_with_connector(connector).await;
+    connected.map_err(|error| Status::unavailable(error.to_string()))
+}
+
+/// An operator of the server on this socket.
+pub(crate) async fn client(socket: PathBuf) -> Result<ControlPlaneClient<Channel>, Status> {
+    Ok(ControlPlaneClient::new(channel(socket).await?))
 }
 
 pub(crate) async fn status_of(server: &TestServer, workload: &str) -> WorkloadStatus {
@@ -204,7 +210,7 @@ impl Agent {
     pub(crate) async fn try_attach_to(socket: PathBuf, hello: Hello) -> Result<Self, Status> {
         let (to_server, outbound) = mpsc::channel(64);
         to_server.send(AgentMessage { message: Some(FromAgent::Hello(hello)) }).await.unwrap();
-        let mut client = AgentsClient::new(channel(socket).await);
+        let mut client = AgentsClient::new(channel(socket).await?);
         let mut from_server = client.attach(ReceiverStream::new(outbound)).await?.into_inner();
         let first = from_server.message().await?.and_then(|message| message.message);
         let Some(Message::Welcome(welcome)) = first else { panic!("no welcome but {first:?}") };

@@ -3,7 +3,7 @@
 //! Both run this test program again as a child: the first to kill it, the second to give it a mount namespace of its own.
 
 use crate::cluster::Agent;
-use hyphae_api::v1::Hello;
+use hyphae_api::v1::{ApplyRequest, Hello, PlanRequest, SourceFile, StatusRequest};
 use hyphae_controlplane::raft::{Consensus, Options, WriteError};
 use hyphae_controlplane::server::{Server, ServerConfig, ServerError};
 use hyphae_controlplane::state::commands::{Initialise, RegisterNode};
@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Names the data directory to a child; without it, the child tests do nothing.
 const DIR: &str = "HYPHAE_TEST_DATA_DIR";
+/// The same for a child that is a server.
+const SERVE_DIR: &str = "HYPHAE_TEST_SERVE_DIR";
 /// The first number the child writes.
 const FIRST: &str = "HYPHAE_TEST_FIRST";
 const WRITERS: u64 = 4;
@@ -53,6 +55,24 @@ fn child(test: &str) -> std::process::Command {
     command
 }
 
+/// A child that does not outlive the test, however the test ends.
+struct Killed(std::process::Child);
+
+impl Killed {
+    /// With SIGKILL.
+    fn kill(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn child_that_writes_until_it_is_killed() {
     let (Some(dir), Ok(first)) = (std::env::var_os(DIR), std::env::var(FIRST)) else { return };
@@ -83,8 +103,9 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
             .env(FIRST, first.to_string())
             .stdout(Stdio::piped())
             .spawn()
+            .map(Killed)
             .unwrap();
-        let mut lines = BufReader::new(writer.stdout.take().unwrap()).lines();
+        let mut lines = BufReader::new(writer.0.stdout.take().unwrap()).lines();
         // Some rounds die soon after the start, some only after snapshots have been made.
         let lines_min = 1 + (round * 7919 + u64::from(std::process::id())) % 97 * (1 + round * 4);
         let mut seen = 0;
@@ -92,11 +113,10 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
             let Some(line) = lines.next() else { panic!("round {round}: the child ended by itself") };
             seen += take(&line.unwrap(), &mut acknowledged);
         }
-        writer.kill().unwrap();
+        writer.kill();
         lines.map_while(Result::ok).for_each(|line| {
             take(&line, &mut acknowledged);
         });
-        writer.wait().unwrap();
         runtime().block_on(async {
             let consensus = open(dir.path(), 0).await;
             let state = consensus.read().await.unwrap();
@@ -232,4 +252,76 @@ async fn server_ends_itself(dir: &Path) {
     let handle = Server::start(config).await.unwrap();
     Agent::try_attach_to(handle.socket().to_owned(), Agent::hello("n1")).await.unwrap();
     handle.shutdown().await.unwrap();
+}
+
+#[test]
+fn child_that_serves_until_it_is_killed() {
+    let (Some(dir), Ok(_)) = (std::env::var_os(SERVE_DIR), std::env::var(FIRST)) else { return };
+    let dir = Path::new(&dir);
+    runtime().block_on(async {
+        let config = ServerConfig { free_bytes_min: 0, ..ServerConfig::new(dir.join("data"), dir.join("server.sock")) };
+        let mut handle = Server::start(config).await.unwrap();
+        println!("listening");
+        handle.wait().await.unwrap();
+    });
+}
+
+/// Starts a server in a process of its own and waits until it listens.
+fn serving_child(dir: &Path) -> Killed {
+    let mut server = child("durability::child_that_serves_until_it_is_killed")
+        .env(SERVE_DIR, dir)
+        .env(FIRST, "0")
+        .stdout(Stdio::piped())
+        .spawn()
+        .map(Killed)
+        .unwrap();
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("listening")), "the server did not start");
+    server
+}
+
+#[test]
+fn a_plan_is_applied_whole_or_not_at_all_when_the_server_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("server.sock");
+    let mut last = (0, 0);
+    for round in 0..ROUNDS {
+        let mut server = serving_child(dir.path());
+        runtime().block_on(async {
+            let agent = Agent::try_attach_to(socket.clone(), Agent::hello("n1")).await.unwrap();
+            let (revision, image) = revision_and_image(&socket).await;
+            assert!(revision >= last.0, "round {round}: revision {} was told, {revision} found", last.0);
+            // The plan that was on its way when the server died may have been committed.
+            assert!(image >= last.1 && image <= last.1 + 1, "round {round}: image {} was told, {image} found", last.1);
+            let told = apply_image(&socket, image + 1).await.unwrap();
+            assert_eq!(revision_and_image(&socket).await, (told, image + 1));
+            let dying = tokio::spawn({
+                let socket = socket.clone();
+                async move { apply_image(&socket, image + 2).await }
+            });
+            tokio::time::sleep(Duration::from_millis(round * 29 % 100)).await;
+            server.kill();
+            last = match dying.await.unwrap() {
+                Ok(told) => (told, image + 2),
+                Err(_) => (told, image + 1),
+            };
+            drop(agent);
+        });
+    }
+}
+
+async fn apply_image(socket: &Path, image: u64) -> Result<u64, tonic::Status> {
+    let mut client = crate::cluster::client(socket.to_owned()).await?;
+    let text = format!("service \"web\" {{\n    image \"registry.example/web:{image}\"\n    resources cpu=0.1\n}}\n");
+    let files = vec![SourceFile { name: "web.kdl".to_owned(), text }];
+    let plan = client.plan(PlanRequest { files, delete: vec![], deadline_millis: 1_000 }).await?.into_inner();
+    assert_eq!(plan.problems, Vec::<String>::new());
+    Ok(client.apply(ApplyRequest { plan_json: plan.plan_json }).await?.into_inner().revision)
+}
+
+async fn revision_and_image(socket: &Path) -> (u64, u64) {
+    let mut client = crate::cluster::client(socket.to_owned()).await.unwrap();
+    let status = client.status(StatusRequest { workloads: vec![] }).await.unwrap().into_inner();
+    let image = status.workloads.first().map_or(0, |web| web.image.rsplit_once(':').unwrap().1.parse().unwrap());
+    (status.revision, image)
 }

@@ -30,6 +30,12 @@ pub struct RegisterNode {
 }
 
 impl RegisterNode {
+    /// Whether the state says exactly this of the node already: then there is nothing to write.
+    pub fn is_known(&self, state: &State) -> bool {
+        let known = state.nodes.get(&self.name);
+        known.is_some_and(|known| self.record(state, known.id).is_ok_and(|record| record == *known))
+    }
+
     pub(super) fn apply(self, state: &mut State) -> Result<Effect, Refusal> {
         self.check_name()?;
         let known = state.nodes.get(&self.name);
@@ -37,18 +43,7 @@ impl RegisterNode {
             Some(node) => node.id,
             None => state.next_node_id.max(1),
         };
-        let prefix = self.choose_prefix(state, id)?;
-        let schedulable = known.is_none_or(|node| node.schedulable);
-        let record = NodeRecord {
-            id,
-            pool: self.pool,
-            labels: self.labels,
-            taints: self.taints,
-            capacity: self.capacity,
-            price_micros: self.price_micros,
-            prefix,
-            schedulable,
-        };
+        let record = self.record(state, id)?;
         if known == Some(&record) {
             return Ok(Effect::Unchanged);
         }
@@ -58,6 +53,19 @@ impl RegisterNode {
         state.nodes.insert(self.name, record);
         state.revision += 1;
         Ok(Effect::Changed)
+    }
+
+    fn record(&self, state: &State, id: u32) -> Result<NodeRecord, Refusal> {
+        Ok(NodeRecord {
+            id,
+            pool: self.pool.clone(),
+            labels: self.labels.clone(),
+            taints: self.taints.clone(),
+            capacity: self.capacity.clone(),
+            price_micros: self.price_micros,
+            prefix: self.choose_prefix(state, id)?,
+            schedulable: state.nodes.get(&self.name).is_none_or(|node| node.schedulable),
+        })
     }
 
     fn check_name(&self) -> Result<(), Refusal> {
