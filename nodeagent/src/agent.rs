@@ -314,6 +314,8 @@ impl Agent {
                 });
             }
             Action::Collect { id } => {
+                // With its exit code, before containerd forgets it: a job that is done must stay done.
+                self.save(&id);
                 let marks = self.world.observed.replicas.get(&id).map_or((0, 0), |seen| seen.history.log_marks);
                 self.actions.spawn(async move {
                     let outcome = Outcome::Collected(node.collect(&id, marks).await);
@@ -344,8 +346,8 @@ impl Agent {
                 tracing::warn!(%error, "containerd is gone; what runs goes on running");
                 self.world.lost();
             }
-            Message::Task(TaskEvent::Exited { container_id, pid }) => {
-                if let Some(id) = self.world.exited(&container_id, pid) {
+            Message::Task(TaskEvent::Exited { container_id, pid, code }) => {
+                if let Some(id) = self.world.exited(&container_id, pid, code) {
                     tracing::info!(replica = %id, "ended");
                 }
             }
@@ -462,7 +464,7 @@ impl Agent {
         self.is_listing = false;
         match result {
             Ok(listed) => {
-                self.world.listed(listed, epochs);
+                self.world.listed(listed, epochs, now_millis());
                 if !self.orphans_removed {
                     self.orphans_removed = true;
                     let known: Vec<ReplicaId> = self.world.observed.replicas.keys().cloned().collect();

@@ -93,7 +93,10 @@ pub enum TaskState {
         pid: u32,
     },
     /// Ended.
-    Exited,
+    Exited {
+        /// As a shell would show it.
+        code: i32,
+    },
 }
 
 /// What a new container is made of.
@@ -181,13 +184,13 @@ impl Containerd {
         let request = self.request(ListTasksRequest { filter: String::new() });
         let reply = self.client().tasks().list(request).await;
         let tasks = reply.map_err(|status| ContainerdError::new("list tasks", status))?.into_inner().tasks;
-        let state = |status: TaskStatus, pid: u32| match status {
+        let state = |status: TaskStatus, pid: u32, exit_status: u32| match status {
             TaskStatus::Running | TaskStatus::Paused | TaskStatus::Pausing => TaskState::Running { pid },
-            TaskStatus::Stopped => TaskState::Exited,
+            TaskStatus::Stopped => TaskState::Exited { code: exit_status.cast_signed() },
             TaskStatus::Created | TaskStatus::Unknown => TaskState::NotStarted,
         };
         // The container's id is in `id` (1.6 leaves `container_id` empty here).
-        Ok(tasks.into_iter().map(|task| (task.id.clone(), state(task.status(), task.pid))).collect())
+        Ok(tasks.into_iter().map(|task| (task.id.clone(), state(task.status(), task.pid, task.exit_status))).collect())
     }
 
     /// Makes the root file system of a container that is about to be made. What an earlier start left is removed first: it would

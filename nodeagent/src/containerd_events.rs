@@ -15,6 +15,8 @@ pub enum TaskEvent {
         container_id: String,
         /// Its process id: tells this run of the container from the next.
         pid: u32,
+        /// As a shell would show it.
+        code: i32,
     },
     /// The kernel killed a process of a container because the memory limit was reached.
     OutOfMemory {
@@ -53,7 +55,11 @@ fn decode(envelope: &Envelope) -> Option<TaskEvent> {
         "/tasks/exit" => {
             let exit = TaskExit::decode(value).ok()?;
             // Processes started by `exec` end too; their id is another.
-            (exit.id == exit.container_id).then(|| TaskEvent::Exited { container_id: exit.container_id, pid: exit.pid })
+            (exit.id == exit.container_id).then(|| TaskEvent::Exited {
+                container_id: exit.container_id,
+                pid: exit.pid,
+                code: exit.exit_status.cast_signed(),
+            })
         }
         "/tasks/oom" => Some(TaskEvent::OutOfMemory { container_id: TaskOom::decode(value).ok()?.container_id }),
         _ => None,

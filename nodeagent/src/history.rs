@@ -48,6 +48,8 @@ pub struct History {
     pub started_millis: Option<u64>,
     /// Started, and its end not recorded yet.
     pub running: bool,
+    /// It has ended with this code, and the end is not recorded yet.
+    pub ending: Option<i32>,
     /// The last end.
     pub exit: Option<Exit>,
     /// Why the last start did not come about.
@@ -82,7 +84,7 @@ impl History {
             self.restarts = self.restarts.saturating_add(1);
         }
         self.started_millis = Some(now_millis);
-        self.running = true;
+        (self.running, self.ending) = (true, None);
         self.start_problem = None;
     }
 
@@ -91,7 +93,7 @@ impl History {
         let succeeded = exit.code == Some(0);
         let ran_millis = self.started_millis.map_or(0, |started| now_millis.saturating_sub(started));
         self.exit = Some(exit);
-        self.running = false;
+        (self.running, self.ending) = (false, None);
         self.start_problem = None;
         if kind == Kind::Job && succeeded {
             self.end = Some(End::Completed);

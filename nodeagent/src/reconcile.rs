@@ -304,3 +304,7 @@ impl<'a> Turn<'a> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reconcile_tests.rs"]
+mod tests;

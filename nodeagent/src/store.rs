@@ -127,7 +127,8 @@ impl Store {
         let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory);
         made.map_err(|source| StoreError::Io { what: "make the directory", path: directory.clone(), source })?;
         let text = serde_json::to_vec(record).unwrap_or_default();
-        let durability = if record.history.end.is_some() { Durability::Disk } else { Durability::Cache };
+        let is_end = record.history.end.is_some() || record.history.ending.is_some();
+        let durability = if is_end { Durability::Disk } else { Durability::Cache };
         self.replace(&directory.join("record.json"), &text, durability)
     }
 

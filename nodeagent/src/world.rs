@@ -1,7 +1,7 @@
 //! What the agent knows: what it shall run, what it has seen, and what is under way. Events change it; `reconcile` reads it. Pure.
 
 use crate::containerd::TaskState;
-use crate::history::Exit;
+use crate::history::{Exit, History};
 use crate::images::UnpackedImage;
 use crate::reconcile::{
     Action, Container, Decision, Doing, HOLD_MILLIS, ImageSeen, Observed, Runtime, Seen, Stopping, Traces, reconcile,
@@ -70,12 +70,12 @@ pub enum Outcome {
 /// Identity of a container's run, and what changed since a listing was asked for.
 #[derive(Debug, Clone, Default)]
 struct Side {
-    /// Goes up with each change: a listing made before is not believed.
+    /// The number of its last change: a listing made before is not believed.
     epoch: u64,
     /// The first process of what runs.
     pid: Option<u32>,
-    /// First processes that ended while a start was under way.
-    early_exits: Vec<u32>,
+    /// First processes that ended while a start was under way, and their exit codes.
+    early_exits: Vec<(u32, i32)>,
 }
 
 /// Everything the agent knows.
@@ -89,6 +89,8 @@ pub struct World {
     pub unpacked: BTreeMap<String, UnpackedImage>,
     sides: BTreeMap<ReplicaId, Side>,
     by_container: BTreeMap<String, ReplicaId>,
+    /// Changes so far, of any replica. Numbers are never used again, also not for a replica that comes back.
+    changes: u64,
     /// Somebody should list containers.
     pub listing_due: bool,
 }
@@ -102,6 +104,7 @@ impl World {
             unpacked: BTreeMap::new(),
             sides: BTreeMap::new(),
             by_container: BTreeMap::new(),
+            changes: 0,
             listing_due: false,
         };
         for record in records {
@@ -116,6 +119,15 @@ impl World {
     fn seen(&mut self, id: &ReplicaId) -> &mut Seen {
         self.by_container.entry(id.container_id()).or_insert_with(|| id.clone());
         self.observed.replicas.entry(id.clone()).or_insert_with(Seen::absent)
+    }
+
+    /// Notes that more is known of a replica than any listing under way can tell.
+    fn changed(&mut self, id: &ReplicaId) -> &mut Side {
+        self.changes += 1;
+        let epoch = self.changes;
+        let side = self.side(id);
+        side.epoch = epoch;
+        side
     }
 
     fn side(&mut self, id: &ReplicaId) -> &mut Side {
@@ -177,13 +189,11 @@ impl World {
             seen.doing = Some(doing);
             if let (Doing::Starting, Some(generation)) = (doing, wanted_generation) {
                 if seen.history.generation != generation {
-                    seen.history = crate::history::History::new(generation);
+                    seen.history = History::new(generation);
                 }
                 seen.traces = Traces::All;
             }
-            let side = self.side(id);
-            side.epoch += 1;
-            side.early_exits.clear();
+            self.changed(id).early_exits.clear();
         }
         decision
     }
@@ -194,7 +204,7 @@ impl World {
     }
 
     /// Containers were listed; `epochs` is from before.
-    pub fn listed(&mut self, containers: Vec<Listed>, epochs: &BTreeMap<ReplicaId, u64>) {
+    pub fn listed(&mut self, containers: Vec<Listed>, epochs: &BTreeMap<ReplicaId, u64>, now_millis: u64) {
         self.observed.runtime = Runtime::Listed;
         let mut listed: BTreeMap<ReplicaId, Listed> =
             containers.into_iter().map(|container| (container.id.clone(), container)).collect();
@@ -206,46 +216,81 @@ impl World {
                 // Changed meanwhile: what was listed is older than what is known.
                 continue;
             }
-            let Some(found) = found else {
-                let seen = self.seen(&id);
-                (seen.container, seen.stopping) = (Container::Absent, None);
-                seen.history.running = false;
-                self.side(&id).pid = None;
-                continue;
-            };
-            let (generation, task) = (found.generation, found.task);
-            let seen = self.seen(&id);
-            seen.container = match task {
-                Some(TaskState::Running { .. }) => Container::Running { generation },
-                Some(TaskState::Exited) => Container::Exited { generation },
-                Some(TaskState::NotStarted) | None => Container::Incomplete { generation },
-            };
-            seen.stop_grace_millis = found.stop_grace_millis;
-            seen.traces = Traces::All;
-            self.side(&id).pid = match task {
-                Some(TaskState::Running { pid }) => Some(pid),
-                _ => None,
-            };
+            match found {
+                Some(found) => self.found(&found),
+                None => self.vanished(&id, now_millis),
+            }
         }
     }
 
+    /// A container is there.
+    fn found(&mut self, found: &Listed) {
+        let generation = found.generation;
+        let seen = self.seen(&found.id);
+        if seen.history.generation != generation {
+            // Its past was lost.
+            seen.history = History::new(generation);
+        }
+        seen.stop_grace_millis = found.stop_grace_millis;
+        seen.traces = Traces::All;
+        // That it runs is news when the answer to its start was lost.
+        match found.task {
+            Some(TaskState::Running { .. }) => {
+                seen.container = Container::Running { generation };
+                (seen.history.running, seen.history.ending) = (true, None);
+            }
+            Some(TaskState::Exited { code }) => {
+                seen.container = Container::Exited { generation };
+                (seen.history.running, seen.history.ending) = (true, Some(code));
+            }
+            Some(TaskState::NotStarted) | None => seen.container = Container::Incomplete { generation },
+        }
+        self.side(&found.id).pid = match found.task {
+            Some(TaskState::Running { pid }) => Some(pid),
+            _ => None,
+        };
+    }
+
+    /// A container is not there (any more).
+    fn vanished(&mut self, id: &ReplicaId, now_millis: u64) {
+        self.side(id).pid = None;
+        let seen = self.seen(id);
+        seen.container = Container::Absent;
+        let code = seen.history.ending;
+        self.record_end(id, Exit { code, ..Exit::default() }, now_millis);
+    }
+
+    /// There is no container any more: what that means for the replica's past.
+    fn record_end(&mut self, id: &ReplicaId, exit: Exit, now_millis: u64) {
+        let wanted = self.wanted.as_ref().and_then(|share| share.replicas.get(id));
+        let (kind, retries) = wanted.map_or((Kind::Lasting, 0), |wanted| (wanted.kind, wanted.spec.retries));
+        let seen = self.seen(id);
+        // What we ended ourselves, and what never came to run, tells nothing; but a job that ended well is done all the same.
+        let is_done = kind == Kind::Job && exit.code == Some(0);
+        if (seen.stopping.take().is_none() || is_done) && seen.history.running {
+            seen.history.ended(exit, kind, retries, now_millis);
+        }
+        (seen.history.running, seen.history.ending) = (false, None);
+    }
+
     /// The first process of a container ended. Which replica that was, if it is news.
-    pub fn exited(&mut self, container_id: &str, pid: u32) -> Option<ReplicaId> {
+    pub fn exited(&mut self, container_id: &str, pid: u32, code: i32) -> Option<ReplicaId> {
         let id = self.by_container.get(container_id)?.clone();
         let is_starting = self.seen(&id).doing == Some(Doing::Starting);
         let side = self.side(&id);
         if side.pid != Some(pid) {
             // Perhaps of the start that is under way; if it is of an earlier run, it will match nothing.
             if is_starting {
-                side.early_exits.push(pid);
+                side.early_exits.push((pid, code));
             }
             return None;
         }
         side.pid = None;
-        side.epoch += 1;
+        self.changed(&id);
         let seen = self.seen(&id);
         if let Container::Running { generation } = seen.container {
             seen.container = Container::Exited { generation };
+            seen.history.ending = Some(code);
         }
         Some(id)
     }
@@ -275,25 +320,23 @@ impl World {
 
     /// An action on a replica ended.
     pub fn done(&mut self, id: &ReplicaId, outcome: Outcome, now_millis: u64) {
-        let (kind, retries) = self
-            .wanted
-            .as_ref()
-            .and_then(|share| share.replicas.get(id))
-            .map_or((Kind::Lasting, 0), |wanted| (wanted.kind, wanted.spec.retries));
-        self.side(id).epoch += 1;
+        self.changed(id);
         self.seen(id).doing = None;
         match outcome {
             Outcome::Started { generation, stop_grace_millis, result: Ok(started) } => {
                 let side = self.side(id);
-                let ended = side.early_exits.contains(&started.pid);
-                side.pid = (!ended).then_some(started.pid);
+                let ending = side.early_exits.iter().find(|(pid, _)| *pid == started.pid).map(|(_, code)| *code);
+                side.pid = if ending.is_none() { Some(started.pid) } else { None };
                 let seen = self.seen(id);
                 seen.stop_grace_millis = stop_grace_millis;
                 seen.stopping = None;
                 seen.history.started(now_millis);
                 seen.history.log_marks = started.log_marks;
-                seen.container =
-                    if ended { Container::Exited { generation } } else { Container::Running { generation } };
+                seen.history.ending = ending;
+                seen.container = match ending {
+                    Some(_) => Container::Exited { generation },
+                    None => Container::Running { generation },
+                };
             }
             Outcome::Started { result: Err(failed), .. } => {
                 if failed.is_image_gone {
@@ -322,11 +365,8 @@ impl World {
                 self.side(id).pid = None;
                 let seen = self.seen(id);
                 seen.container = Container::Absent;
-                // What we ended ourselves, and what never came to run, tells nothing.
-                if seen.stopping.take().is_none() && seen.history.running {
-                    seen.history.ended(collected.exit, kind, retries, now_millis);
-                }
-                seen.history.running = false;
+                let code = seen.history.ending.or(collected.exit.code);
+                self.record_end(id, Exit { code, ..collected.exit }, now_millis);
             }
             Outcome::Removed(Ok(())) => self.seen(id).traces = Traces::Logs { since_millis: now_millis },
             Outcome::LogsRemoved(Ok(())) => {
@@ -354,3 +394,7 @@ impl World {
         self.listing_due = true;
     }
 }
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod tests;
