@@ -12,12 +12,13 @@
 use crate::containerd::{Containerd, ContainerdError};
 use crate::containerd_events::TaskEvent;
 use crate::control_plane::{FromServer, keep_connected};
+use crate::host_ports::{HostPort, Target};
 use crate::images::{Images, UnpackedImage};
 use crate::log_stream::send_logs;
 use crate::machine;
 use crate::netlink::{NetworkError, NodeNetwork};
 use crate::node::{Node, chain};
-use crate::reconcile::{Action, Container};
+use crate::reconcile::{Action, Container, Runtime};
 use crate::replica::{ReplicaId, WantedShare};
 use crate::reports::Reports;
 use crate::status::{bytes_text, exit_text};
@@ -133,6 +134,7 @@ enum Message {
     Progress { image: String, layers_done: usize, layers: usize },
     Pulled { image: String, result: Result<UnpackedImage, Failed> },
     NodeNetwork(Result<(), String>),
+    HostPorts(BTreeMap<HostPort, Target>, Result<(), std::io::Error>),
 }
 
 /// Runs an agent until `shutdown` is cancelled. What it runs goes on running.
@@ -199,6 +201,7 @@ struct Agent {
     unused_images: Arc<tokio::sync::Mutex<BTreeMap<String, u64>>>,
     /// What `/etc/hosts` lists.
     running: Vec<(ReplicaId, Ipv6Addr)>,
+    host_ports: HostPorts,
     saved: BTreeMap<ReplicaId, Record>,
     /// The revision of the last share acted on, for `Hello`.
     revision: Arc<AtomicU64>,
@@ -207,6 +210,17 @@ struct Agent {
     is_listing: bool,
     orphans_removed: bool,
     ticks: u64,
+}
+
+/// What nftables forwards.
+#[derive(PartialEq, Eq)]
+enum HostPorts {
+    /// Perhaps what an earlier agent has left.
+    Unknown,
+    Loading,
+    Loaded(BTreeMap<HostPort, Target>),
+    /// Until the next tick.
+    Failed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -236,6 +250,7 @@ impl Agent {
             pull_failures: BTreeMap::new(),
             unused_images: Arc::default(),
             running: Vec::new(),
+            host_ports: HostPorts::Unknown,
             saved,
             revision: Arc::new(AtomicU64::new(revision)),
             prefix,
@@ -276,6 +291,7 @@ impl Agent {
             self.begin(action);
         }
         self.refresh_hosts();
+        self.refresh_host_ports();
         self.report(now);
         let wake = decision.wake_millis.map_or(60_000, |at| at.saturating_sub(now));
         Duration::from_millis(wake.clamp(1, 60_000))
@@ -363,6 +379,16 @@ impl Agent {
                     tracing::warn!(image, problem = failed.problem, "not pulled");
                 }
                 self.world.pulled(&image, result, failures, now);
+            }
+            Message::HostPorts(forwards, Ok(())) => self.host_ports = HostPorts::Loaded(forwards),
+            // A node without nftables is fine as long as nothing asks for its ports.
+            Message::HostPorts(forwards, Err(_)) if forwards.is_empty() => {
+                self.host_ports = HostPorts::Loaded(forwards)
+            }
+            Message::HostPorts(_, Err(error)) => {
+                tracing::error!(%error, "the node's ports do not lead to its replicas; trying again");
+                self.event("host-ports-failed", None, format!("ports of node {}: {error}", self.config.node));
+                self.host_ports = HostPorts::Failed;
             }
             Message::NodeNetwork(Ok(())) => self.node_network = NodeNetworkState::Ready,
             Message::NodeNetwork(Err(problem)) => {
@@ -576,8 +602,28 @@ impl Agent {
         self.running = running;
     }
 
+    /// Keeps the node's ports leading to what runs.
+    fn refresh_host_ports(&mut self) {
+        let (Some(share), Runtime::Listed) = (&self.world.wanted, self.world.observed.runtime) else { return };
+        let running = self.running.iter().filter_map(|(id, _)| share.replicas.get(id));
+        let forwards: BTreeMap<HostPort, Target> = running.flat_map(|wanted| wanted.host_ports()).collect();
+        match &self.host_ports {
+            HostPorts::Loading | HostPorts::Failed => return,
+            HostPorts::Loaded(present) if *present == forwards => return,
+            HostPorts::Loaded(_) | HostPorts::Unknown => self.host_ports = HostPorts::Loading,
+        }
+        let (node, done) = (Arc::clone(&self.node), self.messages.clone());
+        self.actions.spawn(async move {
+            let result = node.forward_host_ports(&forwards).await;
+            done.send(Message::HostPorts(forwards, result)).await.ok();
+        });
+    }
+
     fn tick(&mut self) {
         self.ticks += 1;
+        if self.host_ports == HostPorts::Failed {
+            self.host_ports = HostPorts::Unknown;
+        }
         self.send(agent_message::Message::Heartbeat(v1::Heartbeat {}));
         self.ensure_node_network();
         if self.ticks.is_multiple_of(LIST_EVERY_TICKS) {
@@ -699,6 +745,8 @@ pub async fn remove_everything(config: &AgentConfig) -> Result<(), AgentError> {
         }
     }
     node.remove_orphans(&[]).await;
+    // Without nftables there is nothing to remove.
+    node.forward_host_ports(&BTreeMap::new()).await.ok();
     if let Some(prefix) = config.prefix.or_else(|| node.store.prefix()) {
         node.network.remove_node(prefix, PREFIX_LENGTH).await?;
     }

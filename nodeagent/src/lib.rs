@@ -8,6 +8,7 @@ pub mod containerd_process;
 mod content;
 mod control_plane;
 pub mod history;
+pub mod host_ports;
 pub mod hosts_file;
 pub mod images;
 mod log_stream;

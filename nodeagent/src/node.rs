@@ -4,6 +4,7 @@
 use crate::cgroups;
 use crate::containerd::{Containerd, ContainerdError, NewContainer};
 use crate::history::Exit;
+use crate::host_ports::{self, HostPort, Target};
 use crate::hosts_file::hosts_file;
 use crate::images::{Images, PullError, UnpackedImage};
 use crate::logs::Logs;
@@ -16,7 +17,7 @@ use crate::runtime_spec::{SpecError, Surroundings, hostname, runtime_spec};
 use crate::store::Store;
 use crate::users::UserDatabase;
 use crate::world::{Collected, Failed, Listed, Started};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
 use std::fs;
 use std::io;
@@ -257,6 +258,12 @@ impl Node {
     /// Removes the cgroup that all replicas' were made in, once it is empty.
     pub(crate) fn remove_cgroup_base(&self) -> io::Result<()> {
         cgroups::remove(&self.cgroup_base())
+    }
+
+    /// Makes these ports of the node lead to these replicas, and no others.
+    pub(crate) async fn forward_host_ports(&self, forwards: &BTreeMap<HostPort, Target>) -> io::Result<()> {
+        let table = format!("hyphae_{}", &hex_digest(self.containerd.namespace())[..8]);
+        host_ports::load(&host_ports::ruleset(&table, forwards)).await
     }
 
     fn hosts_path(&self, id: &ReplicaId) -> PathBuf {

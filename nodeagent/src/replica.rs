@@ -3,6 +3,7 @@
 //! Also the names under which a replica appears on the node. They are derived, never stored: the same replica has the
 //! same container id, network namespace and link after every restart of the agent.
 
+use crate::host_ports::{HostPort, Target};
 use hyphae_api::v1;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -134,6 +135,10 @@ impl Wanted {
         if let Err(problem) = crate::reference::Reference::parse(&replica.image) {
             refused = Some(problem.to_string());
         }
+        if let Some(port) = replica.ports.iter().find(|port| port.host > 0 && host_port(port).is_none()) {
+            refused =
+                Some(format!("host port {} cannot be given to {} port {}", port.host, port.protocol, port.number));
+        }
         if let Some(variable) = replica.env.iter().find(|env| env.name.is_empty() || env.name.contains(['=', '\0'])) {
             refused = Some(format!("{:?} cannot be the name of an environment variable", variable.name));
         }
@@ -147,10 +152,22 @@ impl Wanted {
         }
     }
 
+    /// The node's ports that lead to it.
+    pub fn host_ports(&self) -> impl Iterator<Item = (HostPort, Target)> {
+        let address = self.address;
+        self.spec.ports.iter().filter_map(host_port).map(move |(from, port)| (from, Target { address, port }))
+    }
+
     /// Between SIGTERM and SIGKILL.
     pub fn stop_grace_millis(&self) -> u64 {
         self.spec.stop_grace_millis
     }
+}
+
+/// The node's port and the replica's, if the first is claimed and both can be.
+fn host_port(port: &v1::Port) -> Option<(HostPort, u16)> {
+    let number = u16::try_from(port.number).ok().filter(|number| *number > 0)?;
+    Some((HostPort::new(&port.protocol, port.host)?, number))
 }
 
 #[cfg(test)]

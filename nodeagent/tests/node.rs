@@ -2,7 +2,7 @@
 
 mod support;
 
-use hyphae_api::v1::{EnvVar, LogStart, ReplicaState, Resources};
+use hyphae_api::v1::{EnvVar, LogStart, Port, ReplicaState, Resources};
 use hyphae_testing::{ImageSpec, http, kill9, skip_unless_root_and_containerd, wait_until};
 use std::net::SocketAddr;
 use support::{PATIENCE, TestNode};
@@ -41,6 +41,29 @@ fn replicas_answer_at_their_addresses_from_the_node_and_from_each_other_and_leav
     node.wait_state("shop/web", 0, ReplicaState::Stopped);
     node.wait_state("shop/ask", 0, ReplicaState::Stopped);
     assert_eq!(node.traces(), Vec::<String>::new());
+}
+
+#[test]
+fn a_port_of_the_node_leads_to_the_replica_that_claims_it_as_long_as_it_runs() {
+    if skip_unless_root_and_containerd() {
+        return;
+    }
+    let mut node = TestNode::start();
+    let image = node.push("web", &ImageSpec::busybox()).reference;
+    let mut web =
+        node.replica("shop/web", 0, &image, "mkdir /w; echo hello >/w/index.html; exec httpd -f -p 8080 -h /w");
+    web.ports = vec![Port { name: "http".into(), number: 8080, host: 80, protocol: "tcp".into() }];
+    node.netns.run("ip", &["-6", "address", "add", "fd99::9/128", "dev", "lo", "nodad"]).success();
+    node.want(&[web]);
+    node.wait_state("shop/web", 0, ReplicaState::Running);
+    let address = SocketAddr::new("fd99::9".parse().unwrap(), 80);
+    let answer = wait_until("an answer", PATIENCE, || http::get(Some(&node.netns), address, "/").ok());
+    assert_eq!(answer.body, "hello\n");
+    node.want(&[]);
+    node.wait_state("shop/web", 0, ReplicaState::Stopped);
+    wait_until("the end of the rules", PATIENCE, || {
+        node.netns.run("nft", &["list", "ruleset"]).success().stdout.is_empty().then_some(())
+    });
 }
 
 #[test]
