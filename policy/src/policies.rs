@@ -202,3 +202,25 @@ impl PolicyIndex {
         Some((reference, format!("policy `{id}` ({file}:{line}) failed: {}", error.inner())))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An action that is in the schema and not here would be denied always, whatever the policies say.
+    #[test]
+    fn the_gates_know_every_action_of_the_schema() {
+        let groups: BTreeSet<String> = schema().action_groups().map(|uid| uid.id().unescaped().to_owned()).collect();
+        let in_schema = schema().actions().map(|uid| uid.id().unescaped().to_owned());
+        let asked: BTreeSet<String> =
+            in_schema.filter(|action| !groups.contains(action) && action != "connect").collect();
+        assert_eq!(asked, ACTIONS.iter().map(|(action, _)| (*action).to_owned()).collect());
+        let entities = schema().action_entities().expect("the schema's own actions");
+        for (action, group) in ACTIONS {
+            let ancestors = entities.ancestors(&EntityType::Action.uid(action)).into_iter().flatten();
+            let ancestors: Vec<&str> = ancestors.map(|uid| uid.id().unescaped()).collect();
+            assert_eq!(ancestors, Vec::from_iter(group), "{action}");
+        }
+        assert_eq!(groups, ["deploy", "operate"].map(str::to_owned).into());
+    }
+}

@@ -110,3 +110,11 @@ fn without_zone(inventory: &str, zone: &str) -> String {
     }
     kept
 }
+
+#[test]
+fn the_shops_files_are_formatted() {
+    for path in shop_without_inventory().into_iter().chain([shop().join("inventory.kdl")]).filter(|path| path.is_file()) {
+        let text = std::fs::read_to_string(&path).expect("a file");
+        assert_eq!(hyphae_specs::format(&text).as_deref().ok(), Some(text.as_str()), "{}", path.display());
+    }
+}
