@@ -2,6 +2,7 @@
 
 use crate::entities::{Cast, EntityType, deployment, plan};
 use crate::load::{Loaded, applies_to, load, position, schema};
+use crate::reason::failure_prefix;
 use crate::{
     Decision, DeployAction, DeployFacts, NodeFacts, OperateAction, PolicyError, PolicyRef, PolicySource, UserFacts,
     WorkloadFacts,
@@ -198,8 +199,7 @@ impl PolicyIndex {
     fn failure(&self, error: &AuthorizationError) -> Option<(&PolicyRef, String)> {
         let AuthorizationError::PolicyEvaluationError(error) = error;
         let reference = self.reference(error.policy_id())?;
-        let PolicyRef { id, file, line, .. } = reference;
-        Some((reference, format!("policy `{id}` ({file}:{line}) failed: {}", error.inner())))
+        Some((reference, failure_prefix(reference) + &error.inner().to_string()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a decision says to people.
 
-use crate::{Decision, DeployAction, OperateAction};
+use crate::{Decision, DeployAction, OperateAction, PolicyRef};
 
 impl DeployAction {
     /// The action's name in policies.
@@ -30,6 +30,12 @@ impl OperateAction {
 }
 
 impl Decision {
+    /// The error of a policy among [`Decision::policies`], if it is there because its evaluation failed.
+    pub fn failure_of(&self, policy: &PolicyRef) -> Option<&str> {
+        let prefix = failure_prefix(policy);
+        self.errors.iter().find(|error| error.starts_with(&prefix)).map(String::as_str)
+    }
+
     /// Why it is denied, in one sentence, given the action's name in policies ("create", "place", …): the author's @message where there is one.
     pub fn reason(&self, action: &str) -> String {
         if let Some(error) = self.errors.first() {
@@ -45,4 +51,9 @@ impl Decision {
             },
         }
     }
+}
+
+/// How the error of this policy begins.
+pub(crate) fn failure_prefix(policy: &PolicyRef) -> String {
+    format!("policy `{}` ({}:{}) failed: ", policy.id, policy.file, policy.line)
 }

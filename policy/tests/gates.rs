@@ -212,6 +212,7 @@ fn a_policy_that_fails_denies_and_is_named() {
     assert!(!denied.allowed);
     assert_eq!(deciders(&denied), [("broken", 3)]);
     assert!(denied.errors[0].contains("policy `broken` (p.cedar:3) failed"), "{:?}", denied.errors);
+    assert_eq!(denied.failure_of(&denied.policies[0]), Some(denied.errors[0].as_str()));
     assert!(denied.reason("create").contains("overflow"), "{}", denied.reason("create"));
     assert!(ask(DeployAction::Update).allowed, "other actions are not concerned");
 }

@@ -108,10 +108,11 @@ impl<'a> Eligibility<'a> {
             let text = decision.reason("place");
             reasons.push(None, text, &class.members);
         }
-        for policy in decision.policies {
-            let message = policy.message.as_deref().map(|message| format!(": {message}")).unwrap_or_default();
+        for policy in &decision.policies {
+            let message = decision.failure_of(policy).or(policy.message.as_deref());
+            let message = message.map(|message| format!(": {message}")).unwrap_or_default();
             let text = format!("policy \"{}\"{message}", policy.id);
-            let origin = Origin { file: policy.file, line: policy.line, column: 1, text: text.clone() };
+            let origin = Origin { file: policy.file.clone(), line: policy.line, column: 1, text: text.clone() };
             reasons.push(Some(origin), text, &class.members);
         }
     }

@@ -95,6 +95,9 @@ fn denials(decision: &Decision, action: &str, workload: &str, user: &UserFacts) 
         return vec![denied(None, format!("no policy permits user {} ({teams}) to {action}{subject}", user.name))];
     }
     let message = |policy: &hyphae_policy::PolicyRef| {
+        if let Some(failure) = decision.failure_of(policy) {
+            return format!("nothing it might forbid is allowed: {failure}");
+        }
         policy.message.clone().unwrap_or_else(|| format!("user {} may not {action}{subject}", user.name))
     };
     decision.policies.iter().map(|policy| denied(Some(policy), message(policy))).collect()
