@@ -8,6 +8,7 @@ use crate::render::style::counted;
 use hyphae_api::v1::{PlanRequest, SourceFile};
 use hyphae_controlplane::plan::{InputFile, Inputs, PlanDocument, Status};
 use hyphae_controlplane::planner::{self, PlanError};
+use hyphae_controlplane::state::StoredSource;
 use hyphae_policy::UserFacts;
 use std::time::Duration;
 
@@ -30,7 +31,10 @@ pub(crate) fn offline(
     deadline: Duration,
 ) -> Result<PlanDocument, Failure> {
     let _spinner = Spinner::start(format!("planning {} offline", counted(inputs.files.len(), "file")));
-    let state = planner::offline_state(inventory).map_err(|error| problems(&error))?;
+    let mut state = planner::offline_state(inventory).map_err(|error| problems(&error))?;
+    // The policies among the files are those in force: what they say to the user is asked, not whether the user may replace them.
+    let policies = inputs.files.iter().filter(|file| file.file.ends_with(".cedar"));
+    state.policies = policies.map(|file| StoredSource { file: file.file.clone(), line: 1, text: file.text.clone() }).collect();
     planner::plan(&planner::Request { state: &state, inputs, user, deadline }).map_err(|error| problems(&error))
 }
 

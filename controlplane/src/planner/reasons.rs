@@ -6,12 +6,15 @@ use hyphae_solver::{Cause, NodeIdx, Repair, Rule, Shortage, WorkloadIdx};
 
 /// A solver's shortage as an entry of the plan.
 pub(super) fn unplaced(program: &Program, shortage: &Shortage) -> Unplaced {
+    // That no node is allowed at all needs no solver to be seen, and is all there is to say.
+    let nowhere_allowed = program.problem.workloads[shortage.workload].eligible.is_empty();
+    let causes = if nowhere_allowed { &[Cause::NotEligible][..] } else { &shortage.conflict };
     Unplaced {
         workload: program.workloads[shortage.workload].clone(),
         count: shortage.missing,
-        conflict: shortage.conflict.iter().flat_map(|cause| conflicts(program, shortage.workload, cause)).collect(),
+        conflict: causes.iter().flat_map(|cause| conflicts(program, shortage.workload, cause)).collect(),
         repairs: shortage.repairs.iter().map(|repair| repair_entry(program, repair)).collect(),
-        proven: shortage.proven,
+        proven: shortage.proven || nowhere_allowed,
     }
 }
 

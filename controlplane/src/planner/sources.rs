@@ -60,7 +60,11 @@ pub(super) fn merge(state: &State, inputs: &Inputs) -> Result<Merged, PlanError>
     let policies_changed = !new_policies.is_empty() && new_policies != state.policies;
     let policy_files = if new_policies.is_empty() { state.policies.clone() } else { new_policies };
     let policies = load_policies(&policy_files);
-    let judges = if state.policies.is_empty() { load_policies(&policy_files) } else { load_policies(&state.policies) };
+    let judges = if state.policies.is_empty() || state.policies == policy_files {
+        policies.clone()
+    } else {
+        load_policies(&state.policies)
+    };
 
     let (errors, warnings): (Vec<_>, Vec<_>) =
         diagnostics.into_iter().partition(|found| found.severity == Severity::Error);
