@@ -17,6 +17,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -29,6 +30,9 @@ const PURGED: &str = "purged";
 const SNAPSHOT: &str = "snapshot";
 
 const CACHE_BYTES: usize = 64 << 20;
+/// How often, and after which pause each, a file is tried that another process has locked.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 /// How long `close` waits for the last handle.
 const CLOSE_MAX: Duration = Duration::from_secs(5);
 
@@ -57,10 +61,18 @@ pub(super) struct StoredSnapshot {
     pub(super) state: Vec<u8>,
 }
 
+/// The open file. Dropped in this order: closed, then told.
+struct File {
+    db: Database,
+    _tells: DropGuard,
+}
+
 /// A handle; all clones are the same file.
 #[derive(Clone)]
 pub(super) struct Store {
-    db: Arc<Database>,
+    file: Arc<File>,
+    /// Cancelled when the file is closed.
+    closed: CancellationToken,
     dir: Arc<Path>,
     failure: Arc<OnceLock<String>>,
 }
@@ -73,7 +85,9 @@ impl Store {
         let db = opened.unwrap_or_else(|join| {
             Err(OpenError::Unusable { file: dir.to_owned(), reason: format!("the database panicked: {join}") })
         })?;
-        Ok(Self { db: Arc::new(db), dir: dir.into(), failure: Arc::default() })
+        let closed = CancellationToken::new();
+        let file = Arc::new(File { db, _tells: closed.clone().drop_guard() });
+        Ok(Self { file, closed, dir: dir.into(), failure: Arc::default() })
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -91,16 +105,11 @@ impl Store {
         Some(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }
 
-    /// Waits until every other handle is gone, so that the file is unlocked when this returns.
+    /// Waits until every other handle is gone and the file is closed, so that it is unlocked when this returns.
     pub(super) async fn close(self) {
-        let db = Arc::downgrade(&self.db);
+        let closed = self.closed.clone();
         drop(self);
-        let gone = async {
-            while db.strong_count() > 0 {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        if tokio::time::timeout(CLOSE_MAX, gone).await.is_err() {
+        if tokio::time::timeout(CLOSE_MAX, closed.cancelled()).await.is_err() {
             tracing::warn!("the database is still open: something holds a handle to it");
         }
     }
@@ -132,8 +141,8 @@ impl Store {
         &self,
         read: impl FnOnce(&Database) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, io::Error> {
-        let db = self.db.clone();
-        tokio::task::spawn_blocking(move || read(&db)).await.map_err(io::Error::other)?.map_err(io::Error::from)
+        let file = self.file.clone();
+        tokio::task::spawn_blocking(move || read(&file.db)).await.map_err(io::Error::other)?.map_err(io::Error::from)
     }
 
     /// Runs a write in one transaction on a thread that may block; on disk when it returns, unless durability says otherwise.
@@ -142,9 +151,9 @@ impl Store {
         durability: Durability,
         write: impl FnOnce(&WriteTransaction) -> Result<(), StoreError> + Send + 'static,
     ) -> Result<(), io::Error> {
-        let db = self.db.clone();
+        let file = self.file.clone();
         let written = tokio::task::spawn_blocking(move || -> Result<(), StoreError> {
-            let mut transaction = db.begin_write()?;
+            let mut transaction = file.db.begin_write()?;
             transaction.set_durability(durability)?;
             write(&transaction)?;
             Ok(transaction.commit()?)
@@ -167,10 +176,18 @@ fn open_database(dir: &Path) -> Result<Database, OpenError> {
         .create(dir)
         .map_err(|error| unusable(dir, error.to_string()))?;
     let file = dir.join("state.redb");
-    let db = match Database::builder().set_cache_size(CACHE_BYTES).create(&file) {
-        Ok(db) => db,
-        Err(DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::Locked { file }),
-        Err(error) => return Err(unusable(&file, error.to_string())),
+    let mut tries_left = LOCK_TRIES;
+    let db = loop {
+        match Database::builder().set_cache_size(CACHE_BYTES).create(&file) {
+            Ok(db) => break db,
+            // A server that is just ending lets go of it soon; so does a process that is being started by one (between fork and exec).
+            Err(DatabaseError::DatabaseAlreadyOpen) if tries_left > 0 => {
+                tries_left -= 1;
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Err(OpenError::Locked { file }),
+            Err(error) => return Err(unusable(&file, error.to_string())),
+        }
     };
     match prepare(&db) {
         Ok(()) => Ok(db),

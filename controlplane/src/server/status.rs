@@ -43,13 +43,17 @@ fn workload_status(
         .map(|(id, record)| wanted_replica(state, observed, workload, id, record, now_ms))
         .collect();
     replicas.extend(unwanted_replicas(state, observed, name, now_ms));
-    replicas.extend(workload.finished.iter().map(|(index, exit_code)| ReplicaStatus {
-        workload: name.to_owned(),
-        index: *index,
-        generation: workload.generation,
-        state: (if *exit_code == 0 { ReplicaState::Completed } else { ReplicaState::Failed }).into(),
-        exit_code: Some(*exit_code),
-        ..ReplicaStatus::default()
+    replicas.extend(workload.finished.iter().map(|(index, exit_code)| {
+        let id = ReplicaId { workload: name.to_owned(), index: *index };
+        ReplicaStatus {
+            index: *index,
+            node: state.finished_on.get(&id).cloned().unwrap_or_default(),
+            workload: id.workload,
+            generation: workload.generation,
+            state: (if *exit_code == 0 { ReplicaState::Completed } else { ReplicaState::Failed }).into(),
+            exit_code: Some(*exit_code),
+            ..ReplicaStatus::default()
+        }
     }));
     replicas.sort_by_key(|replica| replica.index);
     let running = replicas.iter().filter(|replica| replica.state() == ReplicaState::Running).count();

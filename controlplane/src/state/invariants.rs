@@ -1,7 +1,7 @@
 //! What always holds of a state. Checked after every command in builds with debug assertions.
 
 use super::address::is_node_prefix;
-use super::{INDEX_MAX, State, Step};
+use super::{INDEX_MAX, ReplicaId, State, Step};
 use std::collections::BTreeSet;
 
 impl State {
@@ -33,10 +33,21 @@ impl State {
                 }
             }
             for index in workload.finished.keys() {
-                if self.replicas.contains_key(&super::ReplicaId { workload: name.clone(), index: *index }) {
-                    broken.push(format!("{name}: replica {index} has ended and shall run"));
+                let id = ReplicaId { workload: name.clone(), index: *index };
+                if self.replicas.contains_key(&id) {
+                    broken.push(format!("{id} has ended and shall run"));
+                }
+                if !self.finished_on.contains_key(&id) {
+                    broken.push(format!("{id} has ended nowhere"));
                 }
             }
+        }
+        let finished: usize = self.workloads.values().map(|workload| workload.finished.len()).sum();
+        if finished != self.finished_on.len() {
+            broken.push(format!(
+                "{} replicas have ended somewhere, of {finished} that have ended",
+                self.finished_on.len()
+            ));
         }
         for name in &self.retiring {
             if !self.workloads.contains_key(name) {

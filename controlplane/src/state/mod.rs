@@ -46,6 +46,8 @@ pub struct State {
     pub rollout: Option<Rollout>,
     /// Workloads that the last release removed and that still have replicas to stop; their records go with the last replica.
     pub retiring: BTreeSet<String>,
+    /// Where the replicas in the workloads' `finished` ran.
+    pub finished_on: BTreeMap<ReplicaId, String>,
     /// The next service id to give. Ids are never reused.
     pub next_service_id: u16,
     /// The next node id to give. Ids are never reused.

@@ -164,6 +164,7 @@ fn a_job_that_ends_leaves_the_replicas_and_is_remembered() {
     state.apply(Command::JobFinished(ended.clone())).unwrap();
     assert!(state.replicas.is_empty());
     assert_eq!(state.workloads["default/migrate"].finished, BTreeMap::from([(0, 3)]));
+    assert_eq!(state.finished_on, BTreeMap::from([(id("default/migrate", 0), "n1".to_owned())]));
     assert!(matches!(state.apply(Command::JobFinished(ended)), Err(Refusal::OutOfDate(_))), "told twice");
 }
 

@@ -52,6 +52,7 @@ async fn a_job_that_completes_leaves_the_share_and_is_counted() {
     assert_eq!(agent.share().await.replicas, []);
     let status = status_of(&server, "default/web").await;
     assert_eq!((status.completed, status.replicas[0].exit_code), (1, Some(0)));
+    assert_eq!((status.replicas[0].state(), status.replicas[0].node.as_str()), (ReplicaState::Completed, "n1"));
     server.shutdown().await;
 }
 

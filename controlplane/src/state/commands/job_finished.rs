@@ -30,6 +30,7 @@ impl JobFinished {
         state.replicas.remove(&self.replica);
         if workload.generation == self.generation {
             workload.finished.insert(self.replica.index, self.exit_code);
+            state.finished_on.insert(self.replica.clone(), node.clone());
         }
         // A later wave may have meant to replace it where it was: the new generation has yet to run there.
         for step in

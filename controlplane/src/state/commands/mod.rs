@@ -134,7 +134,7 @@ impl State {
         }
     }
 
-    /// Forgets templates that no replica runs any more, and removed workloads whose last replica has gone.
+    /// Forgets templates that no replica runs any more, removed workloads whose last replica has gone, and ends of jobs that have a new generation.
     fn prune(&mut self) {
         let mut used: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
         for (id, replica) in &self.replicas {
@@ -155,6 +155,9 @@ impl State {
             running.is_some() || pending.contains(name.as_str()) || !retiring.contains(name)
         });
         self.retiring.retain(|name| self.workloads.contains_key(name));
+        self.finished_on.retain(|id, _| {
+            self.workloads.get(&id.workload).is_some_and(|workload| workload.finished.contains_key(&id.index))
+        });
     }
 }
 
