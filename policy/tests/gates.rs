@@ -6,6 +6,7 @@ use hyphae_policy::{
 };
 use std::collections::BTreeMap;
 
+#[expect(clippy::panic, reason = "a test whose policies do not load says why")]
 fn policies(text: &str) -> Policies {
     let file = PolicySource { name: "p.cedar".to_owned(), text: text.to_owned(), first_line: 1 };
     Policies::load(&[file]).unwrap_or_else(|errors| panic!("{}", render(&errors, false)))

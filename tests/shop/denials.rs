@@ -51,7 +51,9 @@ fn another_teams_member_does_not_deploy_payments() {
 /// A file with one service, as its team would write it.
 fn service(directory: &Path, team: &str, image: &str, rest: &str) -> PathBuf {
     let file = directory.join("extra.kdl");
-    let text = format!("service \"extra\" team=\"{team}\" {{\n    image \"{image}\"\n    resources cpu=0.1 memory=\"64MiB\"\n    {rest}\n}}\n");
+    let text = format!(
+        "service \"extra\" team=\"{team}\" {{\n    image \"{image}\"\n    resources cpu=0.1 memory=\"64MiB\"\n    {rest}\n}}\n"
+    );
     std::fs::write(&file, text).expect("written");
     file
 }
@@ -70,8 +72,14 @@ fn not_even_administrators_run_images_from_elsewhere_or_without_a_version() {
 #[test]
 fn ports_of_the_nodes_are_for_team_platform() {
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let claims = |team| service(directory.path(), team, "registry.shop.example/extra:1", "port \"http\" 8080 host=8081");
-    denied("admins/root", Some(&claims("storefront")), ("deploy.cedar", "host-ports-are-for-platform"), "storefront/extra");
+    let claims =
+        |team| service(directory.path(), team, "registry.shop.example/extra:1", "port \"http\" 8080 host=8081");
+    denied(
+        "admins/root",
+        Some(&claims("storefront")),
+        ("deploy.cedar", "host-ports-are-for-platform"),
+        "storefront/extra",
+    );
     let output = plan(&shop().join("inventory.kdl"), &[&shop(), &claims("platform"), &"--as", &"admins/root"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
 }
@@ -93,13 +101,15 @@ fn without_certified_machines_payments_is_not_placed_and_the_policy_is_named() {
     assert_eq!(document["status"], "shortage");
     let unplaced = document["unplaced"].as_array().expect("a list");
     let names: Vec<&str> = unplaced.iter().filter_map(|one| one["workload"].as_str()).collect();
-    let payments = ["payments/card-vault", "payments/fraud-check", "payments/gateway", "payments/invoices", "payments/ledger"];
+    let payments =
+        ["payments/card-vault", "payments/fraud-check", "payments/gateway", "payments/invoices", "payments/ledger"];
     assert_eq!(names, payments);
     let line = line_of("placement.cedar", "payments-on-certified-machines");
     for one in unplaced {
         let conflict = one["conflict"].as_array().expect("a list");
         let named = conflict.iter().any(|cause| {
-            cause["file"].as_str().is_some_and(|file| file.ends_with("policies/placement.cedar")) && cause["line"] == line
+            cause["file"].as_str().is_some_and(|file| file.ends_with("policies/placement.cedar"))
+                && cause["line"] == line
         });
         assert!(named, "{one:#}");
     }

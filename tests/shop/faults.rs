@@ -50,14 +50,19 @@ fn replicas_on_machines_that_are_not_eligible_are_found() {
 #[test]
 fn overcommitted_machines_are_found() {
     let all_on_one = with(|assignments| {
-        for one in assignments.iter_mut().filter(|one| one["node"].as_str().is_some_and(|node| node.starts_with("general"))) {
+        for one in
+            assignments.iter_mut().filter(|one| one["node"].as_str().is_some_and(|node| node.starts_with("general")))
+        {
             one["node"] = json!("general-a1");
         }
     });
     let mut merged = all_on_one;
     // One entry for each workload, as a plan would have it.
     let mut seen = std::collections::BTreeSet::new();
-    merged["assignments"].as_array_mut().expect("a list").retain(|one| seen.insert((one["workload"].to_string(), one["node"].to_string())));
+    merged["assignments"]
+        .as_array_mut()
+        .expect("a list")
+        .retain(|one| seen.insert((one["workload"].to_string(), one["node"].to_string())));
     finds(&merged, "general-a1 has 8000 of cpu");
     finds(&moved("platform/resolver", &[("general-a1", 3)]), "general-a1 has 1 of port 53/Udp, and 3 are used");
     finds(&moved("catalog/media", &[("general-a1", 30)]), "of disk, and");
@@ -69,10 +74,16 @@ fn overcommitted_machines_are_found() {
 fn broken_rules_are_found() {
     finds(&moved("storefront/cart", &[("general-a1", 4)]), "storefront/cart: Spread");
     finds(&moved("storefront/web", &[("general-a1", 6)]), "storefront/web: Spread");
-    finds(&moved("storefront/web", &[("general-a1", 4), ("general-b1", 1), ("general-c1", 1)]), "storefront/web: Survive");
+    finds(
+        &moved("storefront/web", &[("general-a1", 4), ("general-b1", 1), ("general-c1", 1)]),
+        "storefront/web: Survive",
+    );
     finds(&moved("payments/gateway", &[("cards-a1", 3), ("cards-b1", 1)]), "payments/gateway: Survive");
     finds(&moved("payments/ledger", &[("cards-a1", 2)]), "payments/ledger: SeparateWithin");
-    finds(&moved("storefront/mobile-api", &[("general-a1", 3), ("general-b1", 1)]), "storefront/mobile-api: SeparateWithin");
+    finds(
+        &moved("storefront/mobile-api", &[("general-a1", 3), ("general-b1", 1)]),
+        "storefront/mobile-api: SeparateWithin",
+    );
     let beside_search = machine_of("catalog/search");
     finds(&moved("catalog/search-indexer", &[(&beside_search, 1)]), "catalog/search-indexer: SeparateFrom");
     finds(&moved("storefront/session-cache", &[("general-a1", 2), ("general-a2", 1)]), "storefront/cart: Near");
@@ -87,7 +98,10 @@ fn wrong_numbers_of_replicas_are_found() {
     finds(&moved("logistics/warehouse-scanner", &[]), "all-or-nothing warehouse");
     let planner_machine = machine_of("logistics/route-planner");
     finds(&moved("logistics/route-planner", &[(&planner_machine, 2)]), "all-or-nothing alone logistics/route-planner");
-    finds(&moved("platform/ingress", &[("edge-a1", 1), ("edge-b1", 2)]), "daemon platform/ingress does not run once on edge-c1");
+    finds(
+        &moved("platform/ingress", &[("edge-a1", 1), ("edge-b1", 2)]),
+        "daemon platform/ingress does not run once on edge-c1",
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! KDL model alone, without the solver and the planner; and the recomputation itself is shown to find every kind of fault.
 
 #![expect(clippy::disallowed_methods, reason = "reads the example's files")]
+#![expect(clippy::panic, reason = "a test that cannot begin says why")]
 
 mod denials;
 mod faults;
@@ -41,7 +42,11 @@ fn plan(inventory: &Path, args: &[&dyn AsRef<std::ffi::OsStr>]) -> Output {
 
 fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
-        panic!("no JSON ({error}); exit {:?}, stderr:\n{}", output.status.code(), String::from_utf8_lossy(&output.stderr))
+        panic!(
+            "no JSON ({error}); exit {:?}, stderr:\n{}",
+            output.status.code(),
+            String::from_utf8_lossy(&output.stderr)
+        )
     })
 }
 
@@ -113,7 +118,8 @@ fn without_zone(inventory: &str, zone: &str) -> String {
 
 #[test]
 fn the_shops_files_are_formatted() {
-    for path in shop_without_inventory().into_iter().chain([shop().join("inventory.kdl")]).filter(|path| path.is_file()) {
+    for path in shop_without_inventory().into_iter().chain([shop().join("inventory.kdl")]).filter(|path| path.is_file())
+    {
         let text = std::fs::read_to_string(&path).expect("a file");
         assert_eq!(hyphae_specs::format(&text).as_deref().ok(), Some(text.as_str()), "{}", path.display());
     }

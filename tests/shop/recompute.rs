@@ -83,7 +83,8 @@ impl Placement<'_> {
                 }
             }
             if let Some(together) = &workload.all_or_nothing {
-                let group = together.group.as_ref().map_or_else(|| format!("alone {name}"), |group| group.value.clone());
+                let group =
+                    together.group.as_ref().map_or_else(|| format!("alone {name}"), |group| group.value.clone());
                 groups.entry(group).or_default().push((placed, wanted));
             }
         }
@@ -123,7 +124,8 @@ impl Placement<'_> {
     }
 
     fn check_quotas(&self, found: &mut Vec<String>) {
-        for (team, quota) in self.world.model.teams.iter().filter_map(|(name, team)| Some((name, team.quota.as_ref()?))) {
+        for (team, quota) in self.world.model.teams.iter().filter_map(|(name, team)| Some((name, team.quota.as_ref()?)))
+        {
             let members = self.world.model.workloads.iter().filter(|(_, workload)| workload.team_name() == team);
             let members: Vec<_> = members.collect();
             for (resource, max) in amounts(&quota.value) {
@@ -153,7 +155,8 @@ impl Placement<'_> {
             PlaceKind::Spread { over, max_skew } => {
                 let counts = self.by_domain(name, over);
                 let eligible = self.world.eligible(workload);
-                let labels = eligible.iter().filter_map(|machine| self.world.machines[*machine].labels.get(&over.value));
+                let labels =
+                    eligible.iter().filter_map(|machine| self.world.machines[*machine].labels.get(&over.value));
                 let domains: BTreeSet<&str> = labels.map(String::as_str).collect();
                 let of = |domain: &&str| counts.get(domain).copied().unwrap_or(0);
                 let (max, min) = (domains.iter().map(of).max(), domains.iter().map(of).min());
@@ -189,7 +192,8 @@ impl Placement<'_> {
             let priority = workload.priority.as_ref().map_or(0, |priority| i64::from(priority.value));
             *shortage.entry(priority).or_default() += self.world.wanted(workload).saturating_sub(self.placed(name));
             for rule in self.world.rules(workload) {
-                soft += rule.weight.as_ref().map_or(0, |weight| u64::from(weight.value)) * self.broken(name, workload, rule);
+                soft += rule.weight.as_ref().map_or(0, |weight| u64::from(weight.value))
+                    * self.broken(name, workload, rule);
             }
         }
         let used: BTreeSet<&str> = self.counts.keys().map(|(_, machine)| *machine).collect();
@@ -206,9 +210,12 @@ impl Placement<'_> {
         let entries = plan["tiers"].as_array().expect("a list of tiers");
         let told: Vec<_> = entries
             .iter()
-            .map(|entry| (entry["tier"].as_str().unwrap_or_default(), entry["priority"].as_i64(), entry["value"].as_u64()))
+            .map(|entry| {
+                (entry["tier"].as_str().unwrap_or_default(), entry["priority"].as_i64(), entry["value"].as_u64())
+            })
             .collect();
-        let expected: Vec<_> = expected.into_iter().map(|(tier, priority, value)| (tier, priority, Some(value))).collect();
+        let expected: Vec<_> =
+            expected.into_iter().map(|(tier, priority, value)| (tier, priority, Some(value))).collect();
         if told != expected {
             found.push(format!("tiers: {told:?} in the plan, {expected:?} in truth"));
         }
@@ -255,7 +262,8 @@ fn check_changes(placement: &Placement<'_>, plan: &Value, found: &mut Vec<String
     let mut started: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     let mut replicas: BTreeSet<(&str, u64)> = BTreeSet::new();
     for change in changes {
-        let (workload, to) = (change["workload"].as_str().unwrap_or_default(), change["to"].as_str().unwrap_or_default());
+        let (workload, to) =
+            (change["workload"].as_str().unwrap_or_default(), change["to"].as_str().unwrap_or_default());
         let count = change["count"].as_u64().unwrap_or_default();
         *started.entry((workload, to)).or_default() += count;
         let indices = change["replicas"].as_array().into_iter().flatten().filter_map(Value::as_u64);
@@ -269,7 +277,8 @@ fn check_changes(placement: &Placement<'_>, plan: &Value, found: &mut Vec<String
         found.push("the changes do not lead to the assignments".to_owned());
     }
     let waves = plan["waves"].as_array().expect("a list of waves").iter();
-    let in_waves: BTreeSet<u64> = waves.flat_map(|wave| wave.as_array().into_iter().flatten()).filter_map(Value::as_u64).collect();
+    let in_waves: BTreeSet<u64> =
+        waves.flat_map(|wave| wave.as_array().into_iter().flatten()).filter_map(Value::as_u64).collect();
     if in_waves != (0..changes.len() as u64).collect() {
         found.push("the waves do not hold every change".to_owned());
     }

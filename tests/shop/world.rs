@@ -1,8 +1,8 @@
 //! The wanted world as the recomputation sees it: the KDL model, the machines, and what may run where.
 
 use hyphae_specs::{
-    ConstraintRule, LabelOp, LabelTest, Model, PlaceKind, PlaceRule, Replicas, Resources, Source, Sources, VersionOp, Workload,
-    WorkloadKind,
+    ConstraintRule, LabelOp, LabelTest, Model, PlaceKind, PlaceRule, Replicas, Resources, Source, Sources, VersionOp,
+    Workload, WorkloadKind,
 };
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,8 +131,7 @@ fn machine(name: &str, node: &hyphae_specs::Node) -> Machine {
 
 /// What is written, by resource.
 pub(crate) fn amounts(resources: &Resources) -> Amounts {
-    let mut amounts: Amounts =
-        resources.extras.iter().map(|(name, amount)| (name.clone(), amount.value)).collect();
+    let mut amounts: Amounts = resources.extras.iter().map(|(name, amount)| (name.clone(), amount.value)).collect();
     amounts.extend(resources.cpu.iter().map(|cpu| ("cpu".to_owned(), cpu.value.0)));
     amounts.extend(resources.memory.iter().map(|memory| ("memory".to_owned(), memory.value.0)));
     amounts.extend(resources.disk.iter().map(|disk| ("disk".to_owned(), disk.value.0)));
