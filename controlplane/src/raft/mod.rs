@@ -132,11 +132,13 @@ impl Consensus {
     }
 
     async fn become_leader(&self) -> Result<(), String> {
-        if !self.raft.is_initialized().await.map_err(|error| error.to_string())? {
+        // Either way an election begins at once, without waiting for the time-out.
+        if self.raft.is_initialized().await.map_err(|error| error.to_string())? {
+            self.raft.trigger().elect(false).await.map_err(|error| error.to_string())?;
+        } else {
             let members = BTreeMap::from([(SERVER_ID, BasicNode::new(""))]);
             self.raft.initialize(members).await.map_err(|error| error.to_string())?;
         }
-        self.raft.trigger().elect(false).await.map_err(|error| error.to_string())?;
         self.raft.wait_for_recovery(Some(START_MAX)).await.map_err(|error| error.to_string())?;
         self.read().await.map_err(|error| error.to_string())?;
         Ok(())

@@ -7,7 +7,7 @@ use crate::observed::Transition;
 use crate::raft::ReadError;
 use crate::rollout::state_word;
 use crate::state::commands::RegisterNode;
-use crate::state::{Capacity, Command, share};
+use crate::state::{Capacity, Command};
 use hyphae_api::v1::agent_message::Message as FromAgent;
 use hyphae_api::v1::agents_server::Agents;
 use hyphae_api::v1::server_message::Message;
@@ -173,7 +173,7 @@ async fn pump_shares(shared: Arc<Shared>, node: String, to_agent: ToAgent, end: 
             }
         }
         changes.mark_unchanged();
-        let now = share(&shared.consensus.applied(), &node);
+        let now = shared.shares.of(&shared.consensus.applied(), &node);
         if sent.as_ref().is_none_or(|sent| sent.replicas != now.replicas) {
             tracing::debug!(node, revision = now.revision, replicas = now.replicas.len(), "a share");
             message = Some(Message::Share(now.clone()));

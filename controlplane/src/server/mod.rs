@@ -21,6 +21,7 @@ mod limit;
 mod links;
 mod operators;
 mod planning;
+mod shares;
 mod socket;
 mod status;
 
@@ -38,6 +39,7 @@ use hyphae_api::v1::agents_server::AgentsServer;
 use hyphae_api::v1::control_plane_server::ControlPlaneServer;
 use links::Links;
 use planning::Planning;
+use shares::Shares;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -119,6 +121,7 @@ struct Shared {
     links: Links,
     planning: Planning,
     gates: Gates,
+    shares: Shares,
     clock: Clock,
     /// Cancelled when the server ends; every stream ends with it.
     end: CancellationToken,
@@ -157,6 +160,7 @@ impl Server {
             links: Links::default(),
             planning: Planning::default(),
             gates: Gates::default(),
+            shares: Shares::default(),
             clock,
             end: end.clone(),
         });

@@ -18,7 +18,7 @@ use std::net::Ipv6Addr;
 pub use address::{INDEX_MAX, node_prefix, replica_address};
 pub use commands::{Command, Outcome, Refusal};
 pub use encoding::{DecodeError, decode, encode};
-pub use share::share;
+pub use share::{replicas_by_node, share, share_of};
 
 /// How many replicas (addresses) a node takes when nothing else is said.
 pub const NODE_REPLICAS_DEFAULT: u64 = 250;

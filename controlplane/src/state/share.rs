@@ -2,19 +2,33 @@
 
 use super::{NodeRecord, ReplicaId, ReplicaRecord, State, Template, WorkloadRecord, replica_address};
 use hyphae_api::v1;
+use std::collections::BTreeMap;
 
 /// What a node shall run at the state's revision. A node that the state does not know has nothing to run.
 pub fn share(state: &State, node: &str) -> v1::Share {
-    let replicas = match state.nodes.get(node) {
-        None => Vec::new(),
-        Some(record) => state
-            .replicas
-            .iter()
-            .filter(|(_, replica)| replica.node == node)
-            .filter_map(|(id, replica)| whole_replica(record, id, replica, state.workloads.get(&id.workload)?))
-            .collect(),
+    let here = state.replicas.iter().filter(|(_, replica)| replica.node == node).map(|(id, _)| id);
+    share_of(state, node, here)
+}
+
+/// The same, where it is known already which replicas are the node's.
+pub fn share_of<'a>(state: &State, node: &str, replicas: impl IntoIterator<Item = &'a ReplicaId>) -> v1::Share {
+    let whole = |id: &ReplicaId| {
+        let replica = state.replicas.get(id)?;
+        whole_replica(state.nodes.get(node)?, id, replica, state.workloads.get(&id.workload)?)
     };
-    v1::Share { revision: state.revision, replicas }
+    v1::Share { revision: state.revision, replicas: replicas.into_iter().filter_map(whole).collect() }
+}
+
+/// The replicas of every node: to make many shares of one state.
+pub fn replicas_by_node(state: &State) -> BTreeMap<String, Vec<ReplicaId>> {
+    let mut nodes: BTreeMap<String, Vec<ReplicaId>> = BTreeMap::new();
+    for (id, replica) in &state.replicas {
+        match nodes.get_mut(&replica.node) {
+            Some(ids) => ids.push(id.clone()),
+            None => drop(nodes.insert(replica.node.clone(), vec![id.clone()])),
+        }
+    }
+    nodes
 }
 
 /// `None` only where an invariant of the state is broken.

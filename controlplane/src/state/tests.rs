@@ -284,6 +284,25 @@ fn random_release(state: &State, [kind, a, b, c]: [u8; 4]) -> Release {
     release
 }
 
+/// Guards the property below against testing nothing but refusals.
+#[test]
+fn the_random_commands_are_of_every_kind_and_mostly_accepted() {
+    let mut state = cluster();
+    let (mut seed, mut accepted) = (7_u64, BTreeMap::new());
+    for _ in 0..2_000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let [kind, a, b, c, ..] = seed.to_be_bytes();
+        let command = command(&state, [kind, a, b, c]);
+        let name = command.to_string().split(' ').next().unwrap().to_owned();
+        let changed = state.apply(command).is_ok_and(|outcome| outcome.effect == Effect::Changed);
+        *accepted.entry(if name.starts_with("default") { "job".to_owned() } else { name }).or_insert(0) +=
+            u32::from(changed);
+    }
+    for kind in ["register", "set", "apply", "rollout", "job"] {
+        assert!(accepted[kind] > if kind == "register" { 1 } else { 20 }, "{accepted:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -306,6 +325,8 @@ proptest! {
             prop_assert!(state.revision >= before.revision);
             for node in before.nodes.keys() {
                 let (old, new) = (share(&before, node), share(&state, node));
+                let by_node = replicas_by_node(&state);
+                prop_assert_eq!(&new, &share_of(&state, node, by_node.get(node).into_iter().flatten()));
                 prop_assert!(old.replicas == new.replicas || old.revision < new.revision, "a share changed within a revision");
             }
             prop_assert_eq!(&decode::<State>(&encode(&state)).unwrap(), &state);
