@@ -9,6 +9,9 @@ use good_lp::solvers::highs::highs as through_highs;
 use good_lp::{Constraint, Expression, IntoAffineExpression, ProblemVariables, SolverModel, Variable, variable};
 use highs::{HighsModelStatus, HighsSolutionStatus, SolvedModel};
 
+/// No number of a program may be larger.
+const NUMBER_MAX: f64 = 1e11;
+
 /// Position of a variable in its [`Program`].
 pub(crate) type Col = usize;
 
@@ -158,6 +161,13 @@ impl Program {
         linear.constant + linear.terms.iter().map(least).sum::<f64>()
     }
 
+    /// The greatest value of `linear` that the columns' own bounds allow.
+    pub(crate) fn greatest(&self, linear: &Linear) -> f64 {
+        let mut negative = Linear::default();
+        negative.add(-1.0, linear);
+        -self.least(&negative)
+    }
+
     /// Fills the columns that follow from the given ones.
     pub(crate) fn complete(&self, values: &mut [f64]) {
         for (col, column) in self.columns.iter().enumerate() {
@@ -165,6 +175,14 @@ impl Program {
                 values[col] = definition(values).clamp(column.lower, column.upper);
             }
         }
+    }
+
+    /// Whether every number is small enough for floats to tell whole numbers apart; if not, nothing the back-end says means anything.
+    pub(crate) fn is_sound(&self) -> bool {
+        let small = |number: f64| number.abs() <= NUMBER_MAX;
+        let rows =
+            self.rows.iter().all(|row| small(row.constant) && row.terms.iter().all(|(_, factor)| small(*factor)));
+        rows && self.columns.iter().all(|column| small(column.lower) && small(column.upper))
     }
 
     /// The first row (or column) that `values` break, for tests of the definitions.
@@ -187,6 +205,9 @@ impl Program {
     ) -> Outcome {
         if limits.deadline.passed() {
             return Outcome { timed_out: true, ..Outcome::default() };
+        }
+        if !self.is_sound() {
+            return Outcome::default();
         }
         let mut variables = ProblemVariables::new();
         let made: Vec<Variable> = self.columns.iter().map(|c| variables.add(definition_of(c, limits.whole))).collect();

@@ -149,8 +149,16 @@ impl<'i, 'p> Greedy<'i, 'p> {
                 .min();
             match best {
                 Some(((.., node), group)) => {
-                    layout.add(workload, node, 1);
-                    missing -= 1;
+                    // Of very many replicas a few go together.
+                    for step in 0..=missing / 2048 {
+                        if step > 0
+                            && !(layout.fits(workload, node) && layout.forbidden_by(workload, node, lenient).is_none())
+                        {
+                            break;
+                        }
+                        layout.add(workload, node, 1);
+                        missing -= 1;
+                    }
                     progress = true;
                     groups[group].pop();
                     if layout.fits(workload, node) {
@@ -228,7 +236,8 @@ impl<'i, 'p> Greedy<'i, 'p> {
         let disruption = if restores { -i64::from(spec.move_weight) } else { 0 };
         let price = if layout.is_empty(node) {
             let fit = f64::from(self.instance.most_on(workload, node).max(1));
-            (problem.nodes[node].price_micros as f64 / fit.min(f64::from(spec.wanted.max(1)))) as i64 + 1
+            ((problem.nodes[node].price_micros as f64 / fit.min(f64::from(spec.wanted.max(1)))) as i64)
+                .saturating_add(1)
         } else {
             0
         };

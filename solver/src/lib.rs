@@ -8,6 +8,7 @@ mod check;
 mod classes;
 mod deadline;
 mod evaluate;
+mod explain;
 mod greedy;
 mod guided;
 mod instance;

@@ -137,7 +137,7 @@ impl<'i, 'p> Search<'i, 'p> {
             missing as f64 / self.instance.ceiling[node][resource].max(1) as f64
         });
         let blocked = layout.forbidden_by(workload, node, true).is_some();
-        (lack.sum::<f64>() * 1e6) as u64 + if blocked { 500_000 } else { 0 }
+        ((lack.sum::<f64>() * 1e6) as u64).saturating_add(if blocked { 500_000 } else { 0 })
     }
 
     /// Nodes of the workloads of a soft rule that is broken, and others they could go to.
@@ -211,7 +211,7 @@ impl<'i, 'p> Search<'i, 'p> {
             (0..problem.nodes.len()).filter(|node| !layout.is_empty(*node)).filter(movable).collect();
         sources.sort_by_cached_key(|node| {
             let price = problem.nodes[*node].price_micros.max(1);
-            ((self.fullness(&layout, *node) + 1) * 1_000_000 / price, *node)
+            (u128::from(self.fullness(&layout, *node)) * 1_000_000 / u128::from(price), *node)
         });
         for source in sources {
             if deadline.passed() {

@@ -29,6 +29,11 @@ pub(crate) fn prune(instance: &Instance, placed: &[Placed]) -> Vec<Placed> {
     }
 }
 
+/// How many replicas hold `amount`, at least one.
+fn replicas_for(amount: u128, demand: u64) -> u64 {
+    u64::try_from(amount.div_ceil(u128::from(demand.max(1)))).unwrap_or(u64::MAX).max(1)
+}
+
 fn listed(counts: &Counts) -> Vec<Placed> {
     counts.iter().map(|((workload, node), count)| Placed { workload: *workload, node: *node, count: *count }).collect()
 }
@@ -47,11 +52,12 @@ fn take(counts: &mut Counts, pair: (usize, usize), many: u64) -> u64 {
 fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation) {
     let problem = instance.problem;
     match *violation {
-        Violation::Capacity { node, resource, .. } => {
+        Violation::Capacity { node, resource, used, .. } => {
+            let over = used.saturating_sub(instance.ceiling[node][resource]);
             let on_node =
                 counts.keys().copied().filter(|(w, n)| *n == node && problem.workloads[*w].demand[resource] > 0);
             if let Some(pair) = least_loss(instance, counts, on_node) {
-                take(counts, pair, 1);
+                take(counts, pair, replicas_for(over, problem.workloads[pair.0].demand[resource]));
             }
         }
         Violation::NotEligible { workload, node, count } => {
@@ -62,7 +68,7 @@ fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation) {
             let max = problem.workloads[workload].per_node_max.unwrap_or(u32::MAX);
             take(counts, (workload, node), u64::from(count.saturating_sub(max).max(1)));
         }
-        Violation::TooMany { workload, .. } => {
+        Violation::TooMany { workload, placed, wanted } => {
             // The fullest domain of a spread rule first, so that the rest stays even.
             let spread = instance.rules_of[workload].iter().find_map(|rule| match problem.constraints[*rule].rule {
                 Rule::Spread { topology, .. } => Some(topology),
@@ -77,11 +83,16 @@ fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation) {
             }
             let fullest = per_domain.into_iter().max_by_key(|(_, count)| *count).and_then(|(domain, _)| domain);
             let there = counts.keys().copied().filter(|(w, n)| *w == workload && domain(*n) == fullest);
+            // Few at a time, so that several domains share the loss; many only when there are very many.
+            let many = (placed.saturating_sub(u64::from(wanted)) / 1024).max(1);
             if let Some(pair) = least_loss(instance, counts, there) {
-                take(counts, pair, 1);
+                take(counts, pair, many);
             }
         }
-        Violation::Rule { constraint, .. } => relieve_rule(instance, counts, &problem.constraints[constraint].rule),
+        Violation::Rule { constraint, units } => {
+            let over = units.saturating_sub(instance.excess[constraint]);
+            relieve_rule(instance, counts, &problem.constraints[constraint].rule, over);
+        }
         Violation::Malformed { workload, node } => {
             take(counts, (workload, node), u64::MAX);
         }
@@ -102,7 +113,8 @@ fn least_loss(
     })
 }
 
-fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule) {
+/// `over`: the units to get rid of.
+fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule, over: u64) {
     let problem = instance.problem;
     let domain = |node: usize, topology: usize| problem.nodes[node].domains[topology];
     let per_domain = |counts: &Counts, workload: usize, topology: usize| {
@@ -117,16 +129,16 @@ fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule) {
     let in_domain = |counts: &Counts, workload: usize, topology: usize, of: Option<usize>| -> Vec<(usize, usize)> {
         counts.keys().copied().filter(|(w, n)| *w == workload && domain(*n, topology) == of).collect()
     };
-    let take_one = |counts: &mut Counts, pairs: Vec<(usize, usize)>| {
+    let take_some = |counts: &mut Counts, pairs: Vec<(usize, usize)>| {
         if let Some(pair) = least_loss(instance, counts, pairs.into_iter()) {
-            take(counts, pair, 1);
+            take(counts, pair, (over / 1024).max(1));
         }
     };
     match rule {
         Rule::Spread { workload, topology, .. } | Rule::LimitPerDomain { workload, topology, .. } => {
             let totals = per_domain(counts, *workload, *topology);
             let fullest = totals.iter().max_by_key(|(_, count)| **count).map(|(domain, _)| *domain);
-            take_one(counts, in_domain(counts, *workload, *topology, fullest));
+            take_some(counts, in_domain(counts, *workload, *topology, fullest));
         }
         Rule::SeparateFrom { a, b, topology } => {
             let (of_a, of_b) = (per_domain(counts, *a, *topology), per_domain(counts, *b, *topology));
@@ -144,12 +156,17 @@ fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule) {
             let others = per_domain(counts, *to, *topology);
             let alone = |node: usize| domain(node, *topology).is_none_or(|domain| !others.contains_key(&domain));
             let pairs = counts.keys().copied().filter(|(w, n)| w == workload && alone(*n)).collect();
-            take_one(counts, pairs);
+            take_some(counts, pairs);
         }
         Rule::Quota { workloads, max } => {
             for (resource, _) in max {
                 let uses = |w: usize| workloads.contains(&w) && problem.workloads[w].demand[*resource] > 0;
-                take_one(counts, counts.keys().copied().filter(|(w, _)| uses(*w)).collect());
+                let pairs = counts.keys().copied().filter(|(w, _)| uses(*w));
+                if let Some(pair) = least_loss(instance, counts, pairs) {
+                    let amount = u128::from(over) * u128::from(problem.resources[*resource].scale);
+                    let many = replicas_for(amount, problem.workloads[pair.0].demand[*resource]);
+                    take(counts, pair, (many / 1024).max(1));
+                }
             }
         }
         Rule::AllOrNothing { workloads } => counts.retain(|(w, _), _| !workloads.contains(w)),

@@ -3,9 +3,11 @@
 use crate::backend::{Linear, Whole};
 use crate::classes::{bounds, class_model};
 use crate::deadline::Deadline;
+use crate::explain::Explainer;
 use crate::greedy::{Fit, Greedy};
 use crate::guided::Guide;
 use crate::instance::Instance;
+use crate::layout::Layout;
 use crate::lexicographic::{Effort, minimise};
 use crate::model::{Model, Scope};
 use crate::prune::prune;
@@ -29,19 +31,25 @@ impl Default for SolveOptions {
     }
 }
 
+/// Reasons take no longer than this.
+const EXPLAIN_MAX: Duration = Duration::from_secs(2);
+
 /// Finds the best placement it can before the time is out. Equal problems give equal answers, unless time ends the search.
 pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, ProblemError> {
     problem.validate()?;
     let instance = Instance::new(problem);
     let deadline = Deadline::after(options.time_limit);
+    let reserved = if options.explain { (options.time_limit / 5).min(EXPLAIN_MAX) } else { Duration::ZERO };
+    let searching = Deadline::after(options.time_limit - reserved);
     let mut search = Search::new(&instance, prune(&instance, &problem.current));
     search.greedy();
     if instance.pairs() <= options.exact_pairs_max {
-        search.exact(deadline);
+        search.exact(searching);
     } else {
-        search.large(deadline);
+        search.large(searching);
     }
-    Ok(search.solution())
+    let shortages = search.shortages(options, deadline.within(EXPLAIN_MAX));
+    Ok(search.solution(shortages))
 }
 
 /// The best placement so far, with what has been proven.
@@ -80,7 +88,7 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Greedy placements, keeping what runs and starting from nothing (so that what matters more may displace what runs).
-    fn greedy(&mut self) {
+    pub(crate) fn greedy(&mut self) {
         let natural = Greedy::natural_fit(self.instance.problem.objective.shape);
         let kept = self.best.clone();
         for (fit, start) in [(natural, kept.as_slice()), (natural, &[]), (Fit::Tightest, &[]), (Fit::Loosest, &[])] {
@@ -95,7 +103,12 @@ impl<'i, 'p> Search<'i, 'p> {
         let model = class_model(self.instance, 0.0);
         self.saw_program(&model);
         self.stats.method = "greedy with class bounds".to_owned();
-        for step in [(0.02, true), (0.0, true), (0.04, false), (0.01, false)] {
+        // What runs stays by default: then there is nothing to guide as long as all is placed.
+        let settled = self.worth.iter().all(|(tier, value)| *value == 0 || matches!(tier, Tier::Cost | Tier::Shape));
+        let free_to_move = self.instance.problem.current.len() * 2 < self.best.len();
+        let steps: &[(f64, bool)] =
+            if settled && !free_to_move { &[] } else { &[(0.02, true), (0.0, true), (0.04, false), (0.01, false)] };
+        for step in steps.iter().copied() {
             if !step.1 && !self.is_short() {
                 break;
             }
@@ -118,6 +131,9 @@ impl<'i, 'p> Search<'i, 'p> {
     fn exact(&mut self, deadline: Deadline) {
         let model = Model::build(self.instance, &Scope::whole(self.instance));
         self.saw_program(&model);
+        if !model.program.is_sound() {
+            return;
+        }
         let start = model.start_from(&self.best);
         debug_assert_eq!(
             model.program.broken_by(&start, &[] as &[Linear]),
@@ -132,7 +148,24 @@ impl<'i, 'p> Search<'i, 'p> {
         self.stats.method = "exact per node".to_owned();
     }
 
-    pub(crate) fn solution(self) -> Solution {
+    /// What is short, with reasons when they are asked for.
+    fn shortages(&self, options: &SolveOptions, deadline: Deadline) -> Vec<Shortage> {
+        if options.explain && self.is_short() {
+            let (instance, placed, exact_pairs_max) = (self.instance, self.best.as_slice(), options.exact_pairs_max);
+            return Explainer { instance, placed, exact_pairs_max, deadline }.shortages();
+        }
+        let layout = Layout::new(self.instance, &self.best);
+        let bare = |workload: usize| Shortage {
+            workload,
+            missing: layout.missing(workload),
+            conflict: Vec::new(),
+            repairs: Vec::new(),
+            proven: false,
+        };
+        layout.short().into_iter().map(bare).collect()
+    }
+
+    fn solution(self, shortages: Vec<Shortage>) -> Solution {
         let problem = self.instance.problem;
         let mut proven = true;
         let tiers = self.worth.iter().zip(&self.bounds).map(|((tier, value), bound)| {
@@ -141,18 +174,6 @@ impl<'i, 'p> Search<'i, 'p> {
             TierValue { tier: *tier, value: *value, bound, proven }
         });
         let tiers = tiers.collect();
-        let mut placed = vec![0u32; problem.workloads.len()];
-        self.best.iter().for_each(|entry| placed[entry.workload] += entry.count);
-        let short =
-            problem.workloads.iter().zip(placed).enumerate().filter(|(_, (spec, placed))| *placed < spec.wanted);
-        let shortages = short.map(|(workload, (spec, placed))| Shortage {
-            workload,
-            missing: spec.wanted - placed,
-            conflict: Vec::new(),
-            repairs: Vec::new(),
-            proven: false,
-        });
-        let shortages = shortages.collect();
         let unrepaired = verify(problem, &self.best).unwrap_or_default();
         Solution { tiers, shortages, unrepaired, placed: self.best, stats: self.stats }
     }

@@ -73,7 +73,18 @@ pub enum ProblemError {
         /// Which sum.
         what: &'static str,
     },
+    /// More replicas than any cluster this is meant for.
+    #[error("{replicas} replicas are wanted or running; the solver takes at most {max}")]
+    TooMany {
+        /// All together.
+        replicas: u128,
+        /// The most it takes.
+        max: u128,
+    },
 }
+
+/// Replicas that are wanted or run, all together.
+const REPLICAS_MAX: u128 = 2_000_000;
 
 /// Sums of the objective stay below this, so that differences fit in an `i64`.
 const TIER_LIMIT: u128 = i64::MAX as u128;
@@ -199,6 +210,9 @@ impl Problem {
         let wanted: u128 = self.workloads.iter().map(|w| u128::from(w.wanted)).sum();
         let running: u128 = self.current.iter().map(|p| u128::from(p.count)).sum();
         let replicas = wanted + running;
+        if replicas > REPLICAS_MAX {
+            return Err(ProblemError::TooMany { replicas, max: REPLICAS_MAX });
+        }
         let weights: u128 = self.constraints.iter().map(|c| u128::from(c.weight.unwrap_or(1))).sum();
         limit("the weighted sum of soft constraints", weights.saturating_mul(replicas))?;
         let disruption: u128 =

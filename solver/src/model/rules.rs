@@ -219,6 +219,11 @@ impl Model<'_, '_> {
             return;
         }
         let limit = (limit / shared) as f64;
+        // A limit beyond all that could come says nothing, and its size would spoil the program's numbers.
+        let most = |(amount, count): &(u128, Linear)| (amount / shared) as f64 * self.program.greatest(count);
+        if amounts.iter().map(most).sum::<f64>() <= limit {
+            return;
+        }
         let largest = amounts.iter().map(|(amount, _)| amount / shared).max().unwrap_or(1) as f64;
         let scale = 1.0 / (largest / 1024.0).max(1.0).log2().ceil().exp2();
         let mut row = Linear::default();
