@@ -57,14 +57,16 @@ pub(crate) enum Command {
     Cordon(commands::cordon::CordonArgs),
     Uncordon(commands::cordon::UncordonArgs),
     Delete(commands::delete::DeleteArgs),
+    Dev(commands::dev::DevArgs),
     Server(commands::server::ServerCommandArgs),
+    Agent(commands::agent::AgentArgs),
     Completions(commands::completions::CompletionsArgs),
 }
 
 impl Command {
     /// Whether it goes on until it is told to stop, and logs what it does.
     pub(crate) fn is_daemon(&self) -> bool {
-        matches!(self, Self::Server(_))
+        matches!(self, Self::Server(_) | Self::Agent(_) | Self::Dev(_))
     }
 
     /// Does it.
@@ -84,6 +86,8 @@ impl Command {
             Self::Cordon(args) => commands::asynchronously(commands::cordon::run(args)),
             Self::Uncordon(args) => commands::asynchronously(commands::cordon::run_uncordon(args)),
             Self::Delete(args) => commands::asynchronously(commands::delete::run(args)),
+            Self::Dev(args) => commands::asynchronously(commands::dev::run(args)),
+            Self::Agent(args) => commands::asynchronously(commands::agent::run(args)),
             Self::Server(args) => commands::asynchronously(commands::server::run(args)),
             Self::Completions(args) => commands::completions::run(&args),
         }

@@ -43,6 +43,6 @@ fn run() -> Result<Outcome, Failure> {
             return Ok(if message.use_stderr() { Outcome::Failed } else { Outcome::Done });
         }
     };
-    output::log(if cli.command.is_daemon() { "info,openraft=warn" } else { "warn" });
+    output::log(if cli.command.is_daemon() { "info,openraft=error" } else { "warn" });
     cli.command.run()
 }

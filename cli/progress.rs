@@ -2,7 +2,7 @@
 //! writes a line whenever a workload has come further.
 
 use crate::output;
-use crate::render::progress::line;
+use crate::render::progress::{line, line_with_reason};
 use crate::rollout::Progress;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ impl Drop for Spinner {
 pub(crate) enum RolloutDisplay {
     /// A line for each workload, which changes.
     Bars { all: MultiProgress, bars: BTreeMap<String, ProgressBar> },
-    /// A new line for each change: what each workload's last line was.
-    Lines(BTreeMap<String, String>),
+    /// A new line for each change: what each workload's last line was, and how often its replicas had been started again.
+    Lines(BTreeMap<String, (String, u32)>),
 }
 
 impl RolloutDisplay {
@@ -52,10 +52,11 @@ impl RolloutDisplay {
         match self {
             Self::Lines(last) => {
                 for workload in progress {
-                    let line = line(workload);
-                    if last.get(&workload.workload) != Some(&line) {
-                        output::note(&line);
-                        last.insert(workload.workload.clone(), line);
+                    let restarts = workload.failing.iter().map(|replica| replica.restarts).sum();
+                    let news = (line(workload), restarts);
+                    if last.get(&workload.workload) != Some(&news) {
+                        output::note(&line_with_reason(workload));
+                        last.insert(workload.workload.clone(), news);
                     }
                 }
             }
@@ -66,7 +67,7 @@ impl RolloutDisplay {
                         bars.insert(workload.workload.clone(), all.add(bar()));
                     }
                     if let Some(bar) = bars.get(&workload.workload) {
-                        bar.set_message(line(workload));
+                        bar.set_message(line_with_reason(workload));
                         if workload.settled {
                             bar.finish();
                             all.remove(bar);

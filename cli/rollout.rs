@@ -31,11 +31,6 @@ impl Goal {
     pub(crate) fn is_empty(&self) -> bool {
         self.workloads.is_empty()
     }
-
-    /// The workloads' names.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.workloads.keys().map(String::as_str)
-    }
 }
 
 /// How far one workload has come.
@@ -64,18 +59,24 @@ pub(crate) enum Verdict {
     Waiting,
     /// Whatever is missing has failed and will not come by itself.
     Hopeless,
+    /// Another plan, of this revision, is being carried out by now.
+    Replaced(u64),
 }
 
-/// Compares the goal with what is observed.
-pub(crate) fn judge(goal: &Goal, observed: &StatusReply) -> (Vec<Progress>, Verdict) {
+/// Compares the goal with what is observed. `applied` is the revision the plan became: while the server still carries it out, stopped
+/// replicas of deleted workloads may be on their way, which no listing shows.
+pub(crate) fn judge(goal: &Goal, applied: u64, observed: &StatusReply) -> (Vec<Progress>, Verdict) {
     let status = |name: &str| observed.workloads.iter().find(|workload| workload.name == name);
     let progress: Vec<Progress> =
         goal.workloads.iter().map(|(name, nodes)| progress(name, nodes, status(name))).collect();
     let unsettled: Vec<&Progress> = progress.iter().filter(|workload| !workload.settled).collect();
-    let verdict = match unsettled.is_empty() {
-        true => Verdict::Reached,
-        false if unsettled.iter().all(|workload| hopeless(workload)) => Verdict::Hopeless,
-        false => Verdict::Waiting,
+    let rollout = observed.rollout.as_ref().map(|rollout| rollout.revision);
+    let verdict = match (unsettled.is_empty(), rollout) {
+        (_, Some(other)) if other > applied => Verdict::Replaced(other),
+        (true, Some(_)) => Verdict::Waiting,
+        (true, None) => Verdict::Reached,
+        (false, _) if unsettled.iter().all(|workload| hopeless(workload)) => Verdict::Hopeless,
+        (false, _) => Verdict::Waiting,
     };
     (progress, verdict)
 }
@@ -124,6 +125,7 @@ fn hopeless(progress: &Progress) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hyphae_api::v1::RolloutStatus;
     use ReplicaState::{Backoff, Completed, Failed, Pulling, Running, Stopped, Stopping};
 
     fn goal(workload: &str, nodes: &[(&str, u32)]) -> Goal {
@@ -141,7 +143,7 @@ mod tests {
     }
 
     fn verdict(nodes: &[(&str, u32)], replicas: Vec<ReplicaStatus>) -> Verdict {
-        judge(&goal("a/b", nodes), &observed(replicas)).1
+        judge(&goal("a/b", nodes), 9, &observed(replicas)).1
     }
 
     #[test]
@@ -164,8 +166,19 @@ mod tests {
 
     #[test]
     fn a_deleted_workload_is_reached_when_nothing_of_it_is_left() {
-        assert_eq!(judge(&goal("a/gone", &[]), &observed(vec![])).1, Verdict::Reached);
+        assert_eq!(judge(&goal("a/gone", &[]), 9, &observed(vec![])).1, Verdict::Reached);
         assert_eq!(verdict(&[], vec![replica(0, "n1", 1, Running, 0)]), Verdict::Waiting);
+    }
+
+    #[test]
+    fn a_plan_is_not_through_while_the_server_carries_it_out() {
+        let with = |revision| {
+            let rollout = Some(RolloutStatus { revision, ..Default::default() });
+            let running = vec![replica(0, "n1", 2, Running, 0)];
+            judge(&goal("a/b", &[("n1", 1)]), 9, &StatusReply { rollout, ..observed(running) }).1
+        };
+        assert_eq!(with(9), Verdict::Waiting);
+        assert_eq!(with(11), Verdict::Replaced(11));
     }
 
     #[test]
@@ -186,6 +199,6 @@ mod tests {
     #[test]
     fn a_replica_that_is_not_released_yet_is_waited_for() {
         assert_eq!(verdict(&[("n1", 2)], vec![replica(0, "n1", 2, Failed, 0)]), Verdict::Waiting);
-        assert_eq!(judge(&goal("a/new", &[("n1", 1)]), &observed(vec![])).1, Verdict::Waiting);
+        assert_eq!(judge(&goal("a/new", &[("n1", 1)]), 9, &observed(vec![])).1, Verdict::Waiting);
     }
 }

@@ -113,7 +113,7 @@ pub(crate) async fn carry_out(client: &mut Client, planned: &Planned, consent: &
     if consent.detach || goal.is_empty() {
         return Ok(outcome);
     }
-    match watch(client, &goal, consent.timeout).await? {
+    match watch(client, &goal, applied.revision, consent.timeout).await? {
         Ending::Reached => {
             output::note(&paint(GOOD, done_words(document)));
             Ok(outcome)
@@ -138,10 +138,10 @@ enum Ending {
     LeftAlone,
 }
 
-async fn watch(client: &mut Client, goal: &Goal, timeout: Duration) -> Result<Ending, Failure> {
+async fn watch(client: &mut Client, goal: &Goal, applied: u64, timeout: Duration) -> Result<Ending, Failure> {
     let mut last = Vec::new();
     let ending = tokio::select! {
-        ending = tokio::time::timeout(timeout, follow(client, goal, &mut last)) => ending,
+        ending = tokio::time::timeout(timeout, follow(client, goal, applied, &mut last)) => ending,
         _ = tokio::signal::ctrl_c() => {
             output::note("no longer watching; the plan is carried out all the same: see `hyphae status`");
             return Ok(Ending::LeftAlone);
@@ -149,6 +149,9 @@ async fn watch(client: &mut Client, goal: &Goal, timeout: Duration) -> Result<En
     };
     let why = match ending {
         Ok(Ok(Verdict::Reached)) => return Ok(Ending::Reached),
+        Ok(Ok(Verdict::Replaced(revision))) => {
+            format!("another plan has been applied since (revision {revision}), before everything of this one ran")
+        }
         Ok(Ok(Verdict::Hopeless | Verdict::Waiting)) => "what is missing has failed and will not run by itself".to_string(),
         Ok(Err(failure)) => return Err(failure),
         Err(_) => format!("not everything runs after {}", render::amounts::millis(millis(timeout))),
@@ -166,15 +169,20 @@ async fn watch(client: &mut Client, goal: &Goal, timeout: Duration) -> Result<En
 }
 
 /// Looks until the goal is reached or hopeless. A server that is away is waited for: it may be starting again.
-async fn follow(client: &mut Client, goal: &Goal, last: &mut Vec<Progress>) -> Result<Verdict, Failure> {
+async fn follow(
+    client: &mut Client,
+    goal: &Goal,
+    applied: u64,
+    last: &mut Vec<Progress>,
+) -> Result<Verdict, Failure> {
     let mut display = RolloutDisplay::new();
     let mut away = false;
     loop {
-        let request = StatusRequest { workloads: goal.names().map(str::to_string).collect() };
-        match client.status(request).await {
+        // All workloads: a name that is gone by now would be an error.
+        match client.status(StatusRequest::default()).await {
             Ok(reply) => {
                 away = false;
-                let (progress, verdict) = judge(goal, &reply.into_inner());
+                let (progress, verdict) = judge(goal, applied, &reply.into_inner());
                 display.show(&progress);
                 *last = progress;
                 if verdict != Verdict::Waiting {

@@ -1,9 +1,11 @@
 //! A file for each subcommand: its arguments and what it does.
 
+pub(crate) mod agent;
 pub(crate) mod apply;
 pub(crate) mod completions;
 pub(crate) mod cordon;
 pub(crate) mod delete;
+pub(crate) mod dev;
 pub(crate) mod diff;
 pub(crate) mod events;
 pub(crate) mod explain;

@@ -29,11 +29,19 @@ pub(crate) fn line(progress: &Progress) -> String {
     format!("{}: {}", clean(&progress.workload), paint(style, words.join(", ")))
 }
 
+/// The line, with why the first of those that fail does; for as long as nothing runs, that is what one wants to know.
+pub(crate) fn line_with_reason(progress: &Progress) -> String {
+    match progress.failing.first().filter(|replica| !replica.reason.is_empty()) {
+        Some(replica) => format!("{} ({})", line(progress), clean(&replica.reason)),
+        None => line(progress),
+    }
+}
+
 /// What has failed of a workload, with reasons and last lines.
 pub(crate) fn failing(progress: &Progress) -> String {
     let mut text = String::new();
     for replica in &progress.failing {
-        let name = format!("{}#{}", clean(&progress.workload), replica.index);
+        let name = format!("{}[{}]", clean(&progress.workload), replica.index);
         let mut words = vec![state_name(replica.state()).to_string()];
         words.extend([clean(&replica.reason).into_owned()].into_iter().filter(|reason| !reason.is_empty()));
         let exit = last_exit(replica);
@@ -73,7 +81,7 @@ mod tests {
         let text = format!("{}\n{}", line(&progress), failing(&progress));
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
-            "storefront/web: 1 of 3 running, 1 to be replaced, 1 backoff\n  storefront/web#2 on n1: backoff, \
+            "storefront/web: 1 of 3 running, 1 to be replaced, 1 backoff\n  storefront/web[2] on n1: backoff, \
              crash loop: exit code 3, next start in 8 s\n    no such file\n"
         );
     }

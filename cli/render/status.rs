@@ -98,9 +98,9 @@ pub(crate) fn replicas(workloads: &[WorkloadStatus], now_unix_millis: u64) -> St
     text
 }
 
-/// "storefront/web#2".
+/// "storefront/web[2]".
 pub(crate) fn replica_name(workload: &WorkloadStatus, replica: &ReplicaStatus) -> String {
-    format!("{}#{}", clean(&workload.name), replica.index)
+    format!("{}[{}]", clean(&workload.name), replica.index)
 }
 
 fn replica_row(workload: &WorkloadStatus, replica: &ReplicaStatus, now_unix_millis: u64) -> Vec<Cell> {

@@ -78,6 +78,8 @@ impl ContainerdProcess {
         let socket = directory.join("containerd.sock");
         let config = directory.join("config.toml");
         fs::write(&config, config_toml(&directory, &socket)).map_err(error("write", &config))?;
+        let pid_file = directory.join("containerd.pid");
+        end_left_over(&pid_file, &config).await;
         let log = directory.join("containerd.log");
         let out = fs::File::create(&log).map_err(error("open", &log))?;
         let err = out.try_clone().map_err(error("open", &log))?;
@@ -92,6 +94,8 @@ impl ContainerdProcess {
             .kill_on_drop(true)
             .spawn()
             .map_err(|source| ContainerdProcessError::Spawn { program: program.to_owned(), source })?;
+        let id = child.id().map(|id| id.to_string()).unwrap_or_default();
+        fs::write(&pid_file, id).map_err(error("write", &pid_file))?;
         let mut process = Self { child, socket };
         process.wait_until_ready(&log).await?;
         Ok(process)
@@ -144,6 +148,31 @@ impl ContainerdProcess {
                 answered.map_err(|_| not_ready(format!("does not answer after {} s", START_TIMEOUT.as_secs())))
             }
         }
+    }
+}
+
+/// Ends the containerd that an earlier process started on the same directories and could not end, because it was killed: two of them
+/// cannot share one database. Its containers run on. A process that merely has the same id by now is left alone.
+async fn end_left_over(pid_file: &Path, config: &Path) {
+    let Some(id) = fs::read_to_string(pid_file).ok().and_then(|text| text.trim().parse::<i32>().ok()) else { return };
+    let command_line = PathBuf::from(format!("/proc/{id}/cmdline"));
+    let is_it = || {
+        let words = fs::read(&command_line).unwrap_or_default();
+        words.split(|byte| *byte == 0).any(|word| word == config.as_os_str().as_encoded_bytes())
+    };
+    if !is_it() {
+        return;
+    }
+    tracing::info!(id, "ending the containerd that was left over");
+    let kill = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), signal).ok();
+    kill(nix::sys::signal::Signal::SIGTERM);
+    let gone = async {
+        while is_it() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(STOP_TIMEOUT, gone).await.is_err() {
+        kill(nix::sys::signal::Signal::SIGKILL);
     }
 }
 
