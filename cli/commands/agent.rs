@@ -154,13 +154,15 @@ fn label(text: &str) -> Result<(String, String), String> {
 /// The words of a `capacity` line of a `node` block; cpu and memory at least.
 fn capacity(text: &str) -> Result<Resources, String> {
     let hint = "write it as in a `node` block: 'cpu=4 memory=\"8GiB\" disk=\"50GiB\" replicas=100'";
+    if text.contains(['\n', '{', '}', ';']) {
+        return Err(hint.to_string());
+    }
     let source = Source::file("--capacity", format!("node \"n\" {{\n    capacity {text}\n}}\n"));
     let model = hyphae_specs::load(&Sources(vec![source])).map_err(|diagnostics| {
         let problems: Vec<&str> = diagnostics.errors.iter().map(|problem| problem.message.as_str()).collect();
         format!("{}; {hint}", problems.join("; "))
     })?;
-    let node = model.nodes.get("n").filter(|_| model.nodes.len() == 1 && model.workloads.is_empty());
-    let capacity = &node.ok_or(hint)?.capacity;
+    let capacity = &model.nodes.get("n").ok_or(hint)?.capacity;
     let (Some(cpu), Some(memory)) = (&capacity.cpu, &capacity.memory) else {
         return Err(format!("cpu and memory are needed; {hint}"));
     };
