@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const MOUNT: &str = "/sys/fs/cgroup";
 
 /// How many of a container's processes the kernel has killed for lack of memory. Its cgroup lives until its task is deleted.
-pub fn oom_kills(cgroup: &str) -> u64 {
+pub(crate) fn oom_kills(cgroup: &str) -> u64 {
     let relative = cgroup.trim_start_matches('/');
     let files = [
         Path::new(MOUNT).join(relative).join("memory.events"),
@@ -23,14 +23,14 @@ fn oom_kills_of(text: &str) -> Option<u64> {
 }
 
 /// Whether swap can be limited, and there is any to limit.
-pub fn swap_can_be_limited() -> bool {
+pub(crate) fn swap_can_be_limited() -> bool {
     let swaps = fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() > 1);
     let version_1 = Path::new(MOUNT).join("memory");
     swaps && (!version_1.exists() || version_1.join("memory.memsw.limit_in_bytes").exists())
 }
 
 /// Removes a cgroup that holds nothing any more, from every hierarchy. What is not there is fine.
-pub fn remove(cgroup: &str) -> io::Result<()> {
+pub(crate) fn remove(cgroup: &str) -> io::Result<()> {
     for directory in directories(cgroup) {
         match fs::remove_dir(&directory) {
             Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

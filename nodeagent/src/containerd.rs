@@ -193,14 +193,23 @@ impl Containerd {
         Ok(tasks.into_iter().map(|task| (task.id.clone(), state(task.status(), task.pid, task.exit_status))).collect())
     }
 
-    /// Makes the root file system of a container that is about to be made. What an earlier start left is removed first: it would
+    /// Makes the root file system of a container that is about to be made. One that an earlier start left is replaced: it would
     /// carry its files over.
     pub async fn prepare_rootfs(&self, id: &str, chain_id: &str) -> Result<Vec<Mount>, ContainerdError> {
-        self.remove_snapshot(id).await?;
+        match self.prepare(id, chain_id).await {
+            Err(error) if error.is_already_exists() => {
+                self.remove_snapshot(id).await?;
+                self.prepare(id, chain_id).await
+            }
+            other => other,
+        }
+    }
+
+    async fn prepare(&self, key: &str, parent: &str) -> Result<Vec<Mount>, ContainerdError> {
         let request = self.request(PrepareSnapshotRequest {
             snapshotter: self.snapshotter.clone(),
-            key: id.to_owned(),
-            parent: chain_id.to_owned(),
+            key: key.to_owned(),
+            parent: parent.to_owned(),
             labels: HashMap::from([("containerd.io/gc.root".to_owned(), "hyphae".to_owned())]),
         });
         let reply = self.client().snapshots().prepare(request).await;
@@ -253,10 +262,11 @@ impl Containerd {
     pub async fn remove(&self, id: &str) -> Result<Option<i32>, ContainerdError> {
         let code = self.remove_task(id).await?;
         let request = self.request(DeleteContainerRequest { id: id.to_owned() });
-        if let Err(status) = self.client().containers().delete(request).await {
-            if status.code() != Code::NotFound {
+        match self.client().containers().delete(request).await {
+            Err(status) if status.code() != Code::NotFound => {
                 return Err(ContainerdError::new("delete the container", status));
             }
+            _ => {}
         }
         self.remove_snapshot(id).await?;
         Ok(code)

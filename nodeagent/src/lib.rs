@@ -1,7 +1,23 @@
 //! Carries out a node's share of the plan: containerd, images, network, logs.
+//!
+//! ```text
+//!   agent         the loop: hears, decides, acts                           the only state
+//!     world       what is known and under way      reports, status         pure
+//!     reconcile   (wanted, observed, now) -> actions     history           pure
+//!     replica, reference, manifest, runtime_spec, users, hosts_file        pure
+//!   node          one function for each action                            the outside:
+//!     containerd, content, images, registry, rootfs     containers and images
+//!     netns, netlink, host_ports                         network
+//!     cgroups, logs, store, machine                      files
+//!   control_plane, log_stream                            the server
+//! ```
+//!
+//! Thin as yet: names are resolved by `/etc/hosts` and only for replicas of the same node; images are pulled anonymously, and one
+//! that is here is not looked up again when its tag moves; replicas end by SIGTERM whatever signal their image names; no health
+//! checks; everything may reach everything (`connect` is not enforced).
 
 pub mod agent;
-pub mod cgroups;
+mod cgroups;
 pub mod containerd;
 mod containerd_events;
 pub mod containerd_process;

@@ -108,8 +108,18 @@ impl NodeNetwork {
 
     /// Makes or completes a replica's network.
     pub async fn ensure(&self, network: &ReplicaNetwork) -> Result<(), NetworkError> {
-        netns::ensure(&network.namespace)?;
-        let inside = netns::visit(&network.namespace, connect)?;
+        let name = network.namespace.clone();
+        // Making a namespace waits for the kernel; the runtime's threads have other things to do.
+        let inside = tokio::task::spawn_blocking(move || {
+            netns::ensure(&name)?;
+            netns::visit(&name, connect)
+        });
+        let inside = match inside.await {
+            Ok(inside) => inside?,
+            Err(error) => {
+                return Err(NetworkError::Io { what: "enter a namespace", source: io::Error::other(error) });
+            }
+        };
         let (outer, inner) = match (self.index(&network.link).await?, index(&inside, REPLICA_LINK).await?) {
             (Some(outer), Some(inner)) => (outer, inner),
             (outer, _) => {

@@ -17,11 +17,12 @@ use crate::runtime_spec::{SpecError, Surroundings, hostname, runtime_spec};
 use crate::store::Store;
 use crate::users::UserDatabase;
 use crate::world::{Collected, Failed, Listed, Started};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 use std::fs;
 use std::io;
 use std::net::Ipv6Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 /// Lines of output in a status.
@@ -159,8 +160,11 @@ impl Node {
         let log_marks = logs.sizes();
         self.write_hosts(wanted, running).map_err(StartError::Files)?;
         let network = self.network_of(&wanted.id, wanted.address);
-        self.network.ensure(&network).await.map_err(StartError::Network)?;
-        let rootfs = self.containerd.prepare_rootfs(&id, &image.chain_id).await?;
+        // Neither needs the other.
+        let (has_network, rootfs) =
+            tokio::join!(self.network.ensure(&network), self.containerd.prepare_rootfs(&id, &image.chain_id));
+        has_network.map_err(StartError::Network)?;
+        let rootfs = rootfs?;
         let run = &image.config.run;
         let users = if run.user.is_empty() { UserDatabase::default() } else { rootfs::users(&rootfs) };
         let spec = runtime_spec(
@@ -241,7 +245,8 @@ impl Node {
     }
 
     /// Removes networks that belong to no replica that is known: left by an agent whose directory was lost.
-    pub(crate) async fn remove_orphans(&self, known: &[ReplicaId]) {
+    /// Waits for nothing, so that no start can come between looking and removing.
+    pub(crate) fn remove_orphans(&self, known: &BTreeSet<ReplicaId>) {
         let prefix = self.namespace_prefix();
         let known: Vec<String> = known.iter().map(|id| format!("{prefix}{}", id.container_id())).collect();
         for name in netns::list(&prefix).unwrap_or_default() {
@@ -257,7 +262,10 @@ impl Node {
 
     /// Removes the cgroup that all replicas' were made in, once it is empty.
     pub(crate) fn remove_cgroup_base(&self) -> io::Result<()> {
-        cgroups::remove(&self.cgroup_base())
+        cgroups::remove(&self.cgroup_base())?;
+        // Another agent's may be in there.
+        cgroups::remove(&self.cgroup_parent).ok();
+        Ok(())
     }
 
     /// Makes these ports of the node lead to these replicas, and no others.
@@ -272,7 +280,10 @@ impl Node {
 
     /// Writes a replica's `/etc/hosts`, in place: it is mounted into the container.
     pub(crate) fn write_hosts(&self, wanted: &Wanted, running: &[(ReplicaId, Ipv6Addr)]) -> io::Result<()> {
-        fs::write(self.hosts_path(&wanted.id), hosts_file(wanted.address, &hostname(wanted), running))
+        let path = self.hosts_path(&wanted.id);
+        fs::write(&path, hosts_file(wanted.address, &hostname(wanted), running))?;
+        // Whoever the replica runs as must be able to read it, whatever the agent's umask.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
     }
 }
 

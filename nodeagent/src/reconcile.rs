@@ -10,7 +10,7 @@
 //! call sees what became of it. What is *unknown* (containerd does not answer) is left alone, and as long as no share is
 //! known at all, nothing is stopped.
 
-use crate::history::History;
+use crate::history::{BACKOFF_MILLIS_MAX, History};
 use crate::replica::{ReplicaId, Wanted, WantedShare};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -286,7 +286,10 @@ impl<'a> Turn<'a> {
         let image = wanted.spec.image.as_str();
         match self.observed.images.get(image) {
             Some(ImageSeen::Pulling { .. }) => {}
-            Some(ImageSeen::Failed { not_before_millis, .. }) if *not_before_millis > self.now_millis => {
+            // A pause longer than any is one of a clock that was set back since.
+            Some(ImageSeen::Failed { not_before_millis, .. })
+                if (1..=BACKOFF_MILLIS_MAX).contains(&not_before_millis.saturating_sub(self.now_millis)) =>
+            {
                 decision.wake(*not_before_millis);
             }
             Some(ImageSeen::Ready) => {

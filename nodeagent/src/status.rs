@@ -57,12 +57,15 @@ fn shown_generation(subject: &Subject) -> Option<u64> {
 }
 
 fn state(subject: &Subject) -> (ReplicaState, String) {
-    if let Some(reason) = subject.wanted.and_then(|wanted| wanted.refused.clone()) {
-        if subject.seen.is_none_or(|seen| seen.container == Container::Absent) {
-            return (ReplicaState::Failed, reason);
-        }
+    let is_absent = subject.seen.is_none_or(|seen| seen.container == Container::Absent);
+    if let (true, Some(reason)) = (is_absent, subject.wanted.and_then(|wanted| wanted.refused.clone())) {
+        return (ReplicaState::Failed, reason);
     }
-    if subject.runtime == Runtime::Unknown {
+    // What has ended for good is known whether or not containerd answers.
+    let is_over = |wanted: &Wanted| {
+        subject.seen.is_some_and(|seen| seen.history.end.is_some() && seen.history.generation == wanted.generation)
+    };
+    if subject.runtime == Runtime::Unknown && !(is_absent && subject.wanted.is_some_and(is_over)) {
         return (ReplicaState::Unknown, "containerd does not answer; what runs goes on running".into());
     }
     let Some(seen) = subject.seen else { return waiting(subject, &History::default()) };

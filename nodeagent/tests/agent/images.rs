@@ -1,7 +1,6 @@
 //! Pulling on real containerd and a real registry, and what is told when it does not work.
 
-mod support;
-
+use crate::support::{PATIENCE, TestNode};
 use hyphae_api::v1::{LogStart, ReplicaState};
 use hyphae_nodeagent::agent::AgentConfig;
 use hyphae_nodeagent::containerd::Containerd;
@@ -12,7 +11,6 @@ use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use support::{PATIENCE, TestNode};
 
 const FOREVER: &str = "while :; do sleep 1; done";
 

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Patience on a machine that does other things too.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 type Outbound = mpsc::Sender<Result<ServerMessage, Status>>;
 
@@ -137,14 +137,14 @@ impl Drop for Running {
 }
 
 /// The whole. Fields are dropped in this order: the agent first, the files last.
-pub struct TestNode {
+pub(crate) struct TestNode {
     agent: Option<Running>,
     server: Option<Running>,
     heard: Server,
-    pub registry: TestRegistry,
-    pub containerd: TestContainerd,
-    pub netns: Netns,
-    pub config: AgentConfig,
+    pub(crate) registry: TestRegistry,
+    pub(crate) containerd: TestContainerd,
+    pub(crate) netns: Netns,
+    pub(crate) config: AgentConfig,
     prefix: String,
     revision: u64,
     scratch: Scratch,
@@ -152,7 +152,7 @@ pub struct TestNode {
 
 impl TestNode {
     /// Everything running, nothing wanted.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let netns = Netns::new();
         let scratch = Scratch::new();
         let containerd = TestContainerd::start_in(Some(&netns));
@@ -180,25 +180,25 @@ impl TestNode {
     }
 
     /// Starts the agent, again perhaps.
-    pub fn start_agent(&mut self) {
+    pub(crate) fn start_agent(&mut self) {
         let config = self.config.clone();
         self.agent = Some(Running::start(&self.netns, |stop| async move { agent::run(config, stop).await.unwrap() }));
     }
 
     /// Ends the agent in order.
-    pub fn stop_agent(&mut self) {
+    pub(crate) fn stop_agent(&mut self) {
         self.agent = None;
     }
 
     /// Starts the server, again perhaps.
-    pub fn start_server(&mut self) {
+    pub(crate) fn start_server(&mut self) {
         let (server, socket) = (self.heard.clone(), self.config.server_socket.clone());
         std::fs::remove_file(&socket).ok();
         self.server = Some(Running::start(&self.netns, |stop| serve(server, socket, stop)));
     }
 
     /// Ends the server; it forgets what it heard.
-    pub fn stop_server(&mut self) {
+    pub(crate) fn stop_server(&mut self) {
         self.server = None;
         let mut heard = self.heard.heard();
         let share = heard.share.clone();
@@ -206,17 +206,17 @@ impl TestNode {
     }
 
     /// Runs a function inside the node's network namespace.
-    pub fn block_on<T: Send, F: Future<Output = T>>(&self, work: impl FnOnce() -> F + Send) -> T {
+    pub(crate) fn block_on<T: Send, F: Future<Output = T>>(&self, work: impl FnOnce() -> F + Send) -> T {
         self.netns.enter(|| tokio::runtime::Runtime::new().unwrap().block_on(work()))
     }
 
     /// Pushes an image made from busybox.
-    pub fn push(&self, name: &str, spec: &ImageSpec) -> Pushed {
+    pub(crate) fn push(&self, name: &str, spec: &ImageSpec) -> Pushed {
         image::push(&self.registry, name, "1", spec)
     }
 
     /// A replica of a service that runs a shell script.
-    pub fn replica(&self, workload: &str, index: u32, image: &str, script: &str) -> Replica {
+    pub(crate) fn replica(&self, workload: &str, index: u32, image: &str, script: &str) -> Replica {
         let number = workload.bytes().fold(7u16, |sum, byte| sum.wrapping_mul(31).wrapping_add(u16::from(byte)));
         Replica {
             workload: workload.into(),
@@ -233,13 +233,13 @@ impl TestNode {
     }
 
     /// Tells the agent what to run.
-    pub fn want(&mut self, replicas: &[Replica]) {
+    pub(crate) fn want(&mut self, replicas: &[Replica]) {
         self.revision += 1;
         self.send_share(Share { revision: self.revision, replicas: replicas.to_vec() });
     }
 
     /// Sends a share as it is.
-    pub fn send_share(&mut self, share: Share) {
+    pub(crate) fn send_share(&mut self, share: Share) {
         let agent = wait_until("the agent to attach", PATIENCE, || self.heard.heard().agent.clone());
         self.heard.heard().share = share.clone();
         let message = ServerMessage { message: Some(server_message::Message::Share(share)) };
@@ -247,7 +247,7 @@ impl TestNode {
     }
 
     /// The status of a replica, once it is as `good` says.
-    pub fn wait_for(&self, workload: &str, index: u32, good: impl Fn(&ReplicaStatus) -> bool) -> ReplicaStatus {
+    pub(crate) fn wait_for(&self, workload: &str, index: u32, good: impl Fn(&ReplicaStatus) -> bool) -> ReplicaStatus {
         let key = (workload.to_owned(), index);
         let mut last = None;
         let found = hyphae_testing::wait::try_wait_until(PATIENCE, || {
@@ -258,27 +258,22 @@ impl TestNode {
     }
 
     /// The status of a replica, once it is in this state.
-    pub fn wait_state(&self, workload: &str, index: u32, state: ReplicaState) -> ReplicaStatus {
+    pub(crate) fn wait_state(&self, workload: &str, index: u32, state: ReplicaState) -> ReplicaStatus {
         self.wait_for(workload, index, |status| status.state() == state)
     }
 
-    /// All statuses told.
-    pub fn statuses(&self) -> Vec<ReplicaStatus> {
-        self.heard.heard().statuses.values().cloned().collect()
-    }
-
     /// What the agent said first.
-    pub fn hello(&self) -> Hello {
+    pub(crate) fn hello(&self) -> Hello {
         wait_until("hello", PATIENCE, || self.heard.heard().hello.clone())
     }
 
     /// All events told.
-    pub fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<Event> {
         self.heard.heard().events.clone()
     }
 
     /// Asks for a replica's output: stdout and stderr, and an error ("" when there is none).
-    pub fn logs(&self, start: LogStart) -> (String, String, String) {
+    pub(crate) fn logs(&self, start: LogStart) -> (String, String, String) {
         let request = start.request;
         self.heard.heard().logs.remove(&request);
         self.start_logs(start);
@@ -289,19 +284,19 @@ impl TestNode {
     }
 
     /// Begins to ask for output.
-    pub fn start_logs(&self, start: LogStart) {
+    pub(crate) fn start_logs(&self, start: LogStart) {
         let agent = wait_until("the agent to attach", PATIENCE, || self.heard.heard().agent.clone());
         agent.blocking_send(Ok(ServerMessage { message: Some(server_message::Message::LogStart(start)) })).unwrap();
     }
 
     /// What has come of a request so far.
-    pub fn logs_so_far(&self, request: u64) -> String {
+    pub(crate) fn logs_so_far(&self, request: u64) -> String {
         let heard = self.heard.heard();
         heard.logs.get(&request).map(|log| String::from_utf8_lossy(&log.0).into_owned()).unwrap_or_default()
     }
 
     /// The process ids of running tasks, by container.
-    pub fn tasks(&self) -> BTreeMap<String, u32> {
+    pub(crate) fn tasks(&self) -> BTreeMap<String, u32> {
         let listed =
             self.containerd.ctr(&["--namespace", &self.config.containerd_namespace, "tasks", "list"]).success();
         let lines = listed.stdout.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
@@ -312,14 +307,14 @@ impl TestNode {
     }
 
     /// The process of the one task that runs.
-    pub fn only_task(&self) -> u32 {
+    pub(crate) fn only_task(&self) -> u32 {
         let tasks = self.tasks();
         assert_eq!(tasks.len(), 1, "{tasks:?}");
         *tasks.values().next().unwrap()
     }
 
     /// Everything of this node's replicas that is found on the machine.
-    pub fn traces(&self) -> Vec<String> {
+    pub(crate) fn traces(&self) -> Vec<String> {
         let namespace = &self.config.containerd_namespace;
         let mut traces = Vec::new();
         for kind in ["containers", "tasks"] {
@@ -340,7 +335,7 @@ impl TestNode {
     }
 
     /// Network namespaces of this node's replicas.
-    pub fn network_namespaces(&self) -> Vec<String> {
+    pub(crate) fn network_namespaces(&self) -> Vec<String> {
         use sha2::{Digest, Sha256};
         let hash = Sha256::digest(self.config.containerd_namespace.as_bytes());
         let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
@@ -348,7 +343,7 @@ impl TestNode {
     }
 
     /// A place for a test's own files.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.scratch.path()
     }
 }

@@ -1,11 +1,9 @@
 //! The agent on real containerd: what it starts, keeps running, and removes.
 
-mod support;
-
+use crate::support::{PATIENCE, TestNode};
 use hyphae_api::v1::{EnvVar, LogStart, Port, ReplicaState, Resources};
 use hyphae_testing::{ImageSpec, http, kill9, skip_unless_root_and_containerd, wait_until};
 use std::net::SocketAddr;
-use support::{PATIENCE, TestNode};
 
 const FOREVER: &str = "while :; do sleep 1; done";
 
@@ -283,6 +281,56 @@ fn output_is_followed() {
     let text =
         wait_until("what comes later", PATIENCE, || Some(node.logs_so_far(5)).filter(|text| text.contains("later")));
     assert!(text == "2\n3\nlater\n" || text == "1\n2\n3\nlater\n", "{text:?}");
+}
+
+#[test]
+fn a_network_of_no_replica_is_removed_and_one_of_a_running_replica_stays() {
+    if skip_unless_root_and_containerd() {
+        return;
+    }
+    let mut node = TestNode::start();
+    let image = node.push("app", &ImageSpec::busybox()).reference;
+    node.want(&[node.replica("a/one", 0, &image, FOREVER)]);
+    node.wait_state("a/one", 0, ReplicaState::Running);
+    node.stop_agent();
+    let before = node.network_namespaces();
+    assert_eq!(before.len(), 1);
+    let orphan = format!("{}orphan", &before[0][..12]);
+    node.netns.run("ip", &["netns", "add", &orphan]).success();
+    // Even what is remembered may be lost: what runs is found by its labels.
+    std::fs::remove_dir_all(node.config.state_directory.join("replicas")).unwrap();
+    let task = node.only_task();
+    node.start_agent();
+    wait_until("its removal", PATIENCE, || (node.network_namespaces() == before).then_some(()));
+    assert_eq!(node.only_task(), task);
+    node.want(&[]);
+    node.wait_state("a/one", 0, ReplicaState::Stopped);
+    assert_eq!(node.traces(), Vec::<String>::new());
+}
+
+#[test]
+fn output_stays_below_its_limit() {
+    if skip_unless_root_and_containerd() {
+        return;
+    }
+    let mut node = TestNode::start();
+    node.stop_agent();
+    node.config.log_bytes_max = 100_000;
+    node.start_agent();
+    node.stop_server();
+    node.start_server();
+    let image = node.push("app", &ImageSpec::busybox()).reference;
+    let script = "for burst in 1 2 3 4 5 6; do seq 1 10000; sleep 1; done; echo the end; sleep 1000";
+    node.want(&[node.replica("a/chatty", 0, &image, script)]);
+    let tail = wait_until("the end", PATIENCE, || {
+        let log = LogStart { request: 1, workload: "a/chatty".into(), tail_lines: 2, ..LogStart::default() };
+        Some(node.logs(log).0).filter(|text| text.contains("the end"))
+    });
+    assert!(tail == "the end\n" || tail == "10000\nthe end\n", "{tail:?}");
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    let (all, _, _) = node.logs(LogStart { request: 2, workload: "a/chatty".into(), ..LogStart::default() });
+    // Six bursts of 49 kB were written; one file and the one before it are kept.
+    assert!((8..=200_000).contains(&all.len()), "{}", all.len());
 }
 
 #[test]
