@@ -41,7 +41,7 @@ impl Agent {
         Duration::from_millis(wake.clamp(1, 60_000))
     }
 
-    pub(super) fn begin(&mut self, action: Action) {
+    fn begin(&mut self, action: Action) {
         let node = Arc::clone(&self.node);
         let done = self.messages.clone();
         tracing::debug!(?action, "begins");
@@ -97,7 +97,7 @@ impl Agent {
         }
     }
 
-    pub(super) fn list(&mut self) {
+    fn list(&mut self) {
         self.world.listing_due = false;
         self.is_listing = true;
         let epochs = self.world.epochs();
@@ -151,12 +151,12 @@ impl Agent {
     }
 
     /// True if the message is on its way.
-    pub(super) fn send(&self, message: agent_message::Message) -> bool {
+    fn send(&self, message: agent_message::Message) -> bool {
         let message = AgentMessage { message: Some(message) };
         self.to_server.as_ref().is_some_and(|to| to.try_send(message).is_ok())
     }
 
-    pub(super) fn report(&mut self, now: u64) {
+    fn report(&mut self, now: u64) {
         let Some(report) = self.reports.due(&self.world, now) else { return };
         if self.send(agent_message::Message::Report(report)) {
             self.reports.told();
@@ -164,7 +164,7 @@ impl Agent {
     }
 
     /// Keeps every `/etc/hosts` true.
-    pub(super) fn refresh_hosts(&mut self) {
+    fn refresh_hosts(&mut self) {
         let Some(share) = &self.world.wanted else { return };
         let running: Vec<(ReplicaId, Ipv6Addr)> = self
             .world
@@ -187,7 +187,7 @@ impl Agent {
     }
 
     /// Keeps the node's ports leading to what runs.
-    pub(super) fn refresh_host_ports(&mut self) {
+    fn refresh_host_ports(&mut self) {
         let (Some(share), Runtime::Listed) = (&self.world.wanted, self.world.observed.runtime) else { return };
         let running = self.running.iter().filter_map(|(id, _)| share.replicas.get(id));
         let forwards: BTreeMap<HostPort, Target> = running.flat_map(|wanted| wanted.host_ports()).collect();
