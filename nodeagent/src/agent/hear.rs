@@ -128,11 +128,7 @@ impl Agent {
         self.ensure_node_network();
     }
 
-    fn hear_listing(
-        &mut self,
-        epochs: &BTreeMap<ReplicaId, u64>,
-        result: Result<Vec<Listed>, ContainerdError>,
-    ) {
+    fn hear_listing(&mut self, epochs: &BTreeMap<ReplicaId, u64>, result: Result<Vec<Listed>, ContainerdError>) {
         self.is_listing = false;
         match result {
             Ok(listed) => {
