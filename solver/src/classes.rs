@@ -105,7 +105,8 @@ pub(crate) fn bounds(
         let scaled = Scaled::new(tier);
         let trivial = scaled.bound(tier, model.program.least(&scaled.objective)).max(0.0) as u64;
         known[index] = known[index].max(trivial.min(value));
-        if known[index] < value && !deadline.passed() {
+        let asked = whole != Whole::None || known[index] == 0;
+        if known[index] < value && asked && !deadline.passed() {
             let gap = 0.9 * scaled.unit / scaled.divisor;
             let limits = SolveLimits { deadline: deadline.within(each), whole, gap, relative_gap: 0.0 };
             let outcome = model.program.minimise(&scaled.objective, &rows, None, limits);

@@ -44,7 +44,12 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
     let mut search = Search::new(&instance, prune(&instance, &problem.current));
     search.greedy();
     if instance.pairs() <= options.exact_pairs_max {
-        search.exact(searching);
+        // Most problems of this size are proven at once; for the others a good start is worth more than a longer search.
+        search.exact(searching, options.time_limit / 8);
+        if !search.is_proven() {
+            search.large(searching.within(searching.remaining() / 2));
+            search.exact(searching, searching.remaining());
+        }
     } else {
         search.large(searching);
     }
@@ -77,9 +82,24 @@ impl<'i, 'p> Search<'i, 'p> {
         let worth = evaluate(self.instance.problem, &placed);
         let better = worth.iter().map(|(_, v)| v).lt(self.worth.iter().map(|(_, v)| v));
         if better {
+            let before: Vec<u64> = self.worth.iter().map(|(_, value)| *value).collect();
             (self.best, self.worth) = (placed, worth);
+            self.keep_valid_bounds(&before);
         }
         better
+    }
+
+    /// Bounds were found for placements that are no worse than `at` in the tiers before: those of tiers behind one that is worse now say
+    /// nothing any more.
+    fn keep_valid_bounds(&mut self, at: &[u64]) {
+        let worse = self.worth.iter().zip(at).position(|((_, value), at)| value > at);
+        if let Some(worse) = worse {
+            self.bounds[worse + 1..].fill(0);
+        }
+    }
+
+    fn is_proven(&self) -> bool {
+        self.worth.iter().zip(&self.bounds).all(|((_, value), bound)| value <= bound)
     }
 
     pub(crate) fn saw_program(&mut self, model: &Model) {
@@ -119,7 +139,6 @@ impl<'i, 'p> Search<'i, 'p> {
         self.empty_nodes(deadline);
         self.neighbourhoods(deadline.within(deadline.remaining().mul_f64(0.9)));
         self.empty_nodes(deadline);
-        self.bounds.fill(0);
         bounds(&model, &self.worth, &mut self.bounds, Whole::None, deadline, Duration::from_secs(2));
     }
 
@@ -128,7 +147,7 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// The whole problem as one program per tier, each node by itself.
-    fn exact(&mut self, deadline: Deadline) {
+    fn exact(&mut self, deadline: Deadline, each: Duration) {
         let model = Model::build(self.instance, &Scope::whole(self.instance));
         self.saw_program(&model);
         if !model.program.is_sound() {
@@ -140,10 +159,13 @@ impl<'i, 'p> Search<'i, 'p> {
             None,
             "a sound placement satisfies the model"
         );
-        let effort = Effort { deadline, each: deadline.remaining(), relative_gap: 0.0, tiers: usize::MAX };
+        let effort = Effort { deadline, each, relative_gap: 0.0, tiers: usize::MAX };
         let found = minimise(&model, start, &self.bounds, effort);
+        let reached =
+            model.tiers.iter().map(|(_, tier)| tier.value(&found.values).round().max(0.0) as u64).collect::<Vec<_>>();
         self.offer(model.placement(&found.values));
         self.bounds = found.bounds;
+        self.keep_valid_bounds(&reached);
         self.stats.timed_out |= found.timed_out;
         self.stats.method = "exact per node".to_owned();
     }
