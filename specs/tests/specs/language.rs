@@ -80,3 +80,22 @@ fn amounts_are_exact() {
     assert_eq!(node.capacity.cpu.as_ref().map(|cpu| cpu.value), Some(CpuMillis(300)));
     assert_eq!(node.capacity.extras["gpu-milli"].value, 1500);
 }
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test measures a duration")]
+fn a_megabyte_is_read_in_reasonable_time() {
+    let mut text = String::new();
+    let mut number = 0;
+    while text.len() < 1 << 20 {
+        number += 1;
+        text.push_str(&format!(
+            "service \"web-{number}\" {{\n    image \"web:1\"\n    resources cpu=0.5 memory=\"256MiB\"\n    labels tier=\"frontend\"\n    place {{\n        require zone in \"a\" \"b\"\n        spread over=\"zone\"\n    }}\n}}\n"
+        ));
+    }
+    let start = std::time::Instant::now();
+    let read = checked(&text);
+    assert_eq!(read.model.workloads.len(), number);
+    let seconds = start.elapsed().as_secs_f64();
+    assert!(seconds < 20.0, "{seconds} s for a megabyte, in which one or two are usual");
+    println!("{seconds:.2} s");
+}
