@@ -113,13 +113,27 @@ impl fmt::Display for Diagnostics {
 
 impl std::error::Error for Diagnostics {}
 
+/// Longer texts are compared with nothing, and shortened in messages.
+const NAME_BYTES_MAX: usize = 150;
+
+/// What somebody wrote, at a length that fits a message.
+pub(crate) fn short(written: &str) -> String {
+    match written.char_indices().nth(NAME_BYTES_MAX / 2) {
+        Some((at, _)) => format!("{}…", &written[..at]),
+        None => written.to_owned(),
+    }
+}
+
 /// The candidate that `written` was probably meant to be.
 pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = written.to_lowercase();
+    let tolerance = |candidate: &str| (candidate.chars().count() / 3).max(1);
     candidates
         .into_iter()
+        .filter(|candidate| written.len() <= NAME_BYTES_MAX && candidate.len() <= NAME_BYTES_MAX)
+        .filter(|candidate| candidate.len().abs_diff(written.len()) <= 4 * tolerance(candidate))
         .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.chars().count().max(3) / 3).max(1))
+        .filter(|(distance, candidate)| *distance <= tolerance(candidate))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

@@ -145,6 +145,9 @@ impl miette::Diagnostic for Elsewhere<'_> {
     }
 }
 
+/// A source line longer than this is not shown: only where it is.
+const LINE_BYTES_MAX: usize = 4000;
+
 /// Shows problems as people read them on a terminal, each with file, line, underlined text and help.
 pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> String {
     let theme = match color {
@@ -154,9 +157,10 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> Str
     let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(110).with_links(false);
     let mut out = String::new();
     for diagnostic in diagnostics.iter().take(SHOWN_MAX) {
-        if handler.render_report(&mut out, &diagnostic.report(sources)).is_err() {
-            out.push_str(&diagnostic.message);
-            out.push('\n');
+        let spans = || [diagnostic.span].into_iter().chain(diagnostic.others.iter().map(|(span, _)| *span));
+        let showable = spans().all(|span| has_short_lines(span, sources));
+        if !showable || handler.render_report(&mut out, &diagnostic.report(sources)).is_err() {
+            plain(&mut out, diagnostic, sources);
         }
         out.push('\n');
     }
@@ -164,4 +168,27 @@ pub fn render(diagnostics: &[Diagnostic], sources: &Sources, color: bool) -> Str
         out.push_str(&format!("… and {} more problems\n", diagnostics.len() - SHOWN_MAX));
     }
     out
+}
+
+/// Whether the lines around a span, which a report shows with it, fit anywhere.
+fn has_short_lines(span: Span, sources: &Sources) -> bool {
+    let Some(source) = sources.0.get(span.source) else { return false };
+    let (Some(before), Some(after)) = (source.text.get(..span.offset), source.text.get(span.offset + span.len..))
+    else {
+        return false;
+    };
+    let shown = before.rsplitn(3, '\n').take(2).chain(after.splitn(3, '\n').take(2)).chain(sources.slice(span).lines());
+    shown.into_iter().all(|line| line.len() <= LINE_BYTES_MAX)
+}
+
+/// Without the source's text.
+fn plain(out: &mut String, diagnostic: &Diagnostic, sources: &Sources) {
+    let at = sources.position(diagnostic.span);
+    out.push_str(&format!(
+        "{}\n\n  × {}\n   ╭─[{}:{}:{}]\n   ╰── {}\n",
+        diagnostic.code, diagnostic.message, at.file, at.line, at.column, diagnostic.label
+    ));
+    if let Some(help) = &diagnostic.help {
+        out.push_str(&format!("  help: {help}\n"));
+    }
 }

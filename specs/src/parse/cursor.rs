@@ -1,9 +1,10 @@
 //! Takes a KDL node apart: arguments in order, properties by name, children by name. Nothing is ever ignored: what nobody
 //! asked for is an error with a suggestion.
 
-use crate::diagnostic::{PROBLEMS_MAX, suggest};
+use crate::diagnostic::{PROBLEMS_MAX, short, suggest};
 use crate::{Diagnostic, Span, Spanned};
 use kdl::{KdlEntry, KdlNode, KdlValue};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What parsing one top-level node works with.
 pub(super) struct Cx<'a> {
@@ -45,10 +46,10 @@ pub(super) struct Fields {
     node: String,
     /// The node without its children: where something missing is reported.
     pub(super) head: Span,
-    args: std::collections::VecDeque<Value>,
+    args: VecDeque<Value>,
     props: Vec<Property>,
     asked: Vec<&'static str>,
-    written: Vec<String>,
+    written: BTreeSet<String>,
 }
 
 impl Cx<'_> {
@@ -67,6 +68,11 @@ impl Cx<'_> {
         help: impl Into<String>,
     ) {
         self.push(Diagnostic::error(code, span, message, label).help(help));
+    }
+
+    /// So much is wrong that looking further is of no use.
+    pub(super) fn is_full(&self) -> bool {
+        self.out.len() >= PROBLEMS_MAX
     }
 
     fn span(&self, span: miette::SourceSpan) -> Span {
@@ -106,11 +112,12 @@ impl Cx<'_> {
             args: Default::default(),
             props: Vec::new(),
             asked: Vec::new(),
-            written: Vec::new(),
+            written: BTreeSet::new(),
         };
         if let Some(ty) = node.ty() {
             self.annotation(self.span(ty.span()));
         }
+        let mut written: BTreeMap<&str, Span> = BTreeMap::new();
         for entry in node.entries() {
             let value = self.value(entry);
             if let Some(ty) = entry.ty() {
@@ -121,17 +128,18 @@ impl Cx<'_> {
                 continue;
             };
             let name = Spanned { value: key.value().to_owned(), span: self.span(key.span()) };
-            if let Some(first) = fields.props.iter().find(|prop| prop.name.value == name.value) {
+            if let Some(first) = written.get(key.value()) {
                 let message = format!("`{}` is given twice", name.value);
                 let diagnostic = Diagnostic::error("hyphae::duplicate", name.span, message, "given again here")
-                    .other(first.name.span, "first given here")
+                    .other(*first, "first given here")
                     .help("keep one of the two");
                 self.push(diagnostic);
                 continue;
             }
-            fields.written.push(name.value.clone());
+            written.insert(key.value(), name.span);
             fields.props.push(Property { name, value, span: self.span(entry.span()) });
         }
+        fields.written = written.into_keys().map(str::to_owned).collect();
         fields
     }
 
@@ -158,23 +166,29 @@ impl Cx<'_> {
     /// The children of a node whose names are known, in order. Reports unknown ones, and those of `single` that come again.
     pub(super) fn children<'n>(&mut self, node: &'n KdlNode, single: &[&str], many: &[&str]) -> Vec<&'n KdlNode> {
         let mut known: Vec<&KdlNode> = Vec::new();
+        let mut once: BTreeMap<&str, Span> = BTreeMap::new();
         for child in node.iter_children() {
+            if self.is_full() {
+                break;
+            }
             let name = child.name().value();
             let span = self.name_span(child);
             if !single.contains(&name) && !many.contains(&name) {
                 let help = suggest(name, single.iter().chain(many).copied());
-                let message = format!("`{}` has no part called `{name}`", node.name().value());
+                let message = format!("`{}` has no part called `{}`", node.name().value(), short(name));
                 self.error("hyphae::unknown_node", span, message, "unknown node", help);
                 continue;
             }
-            let before = known.iter().find(|other| single.contains(&name) && other.name().value() == name);
-            if let Some(first) = before {
+            if let Some(first) = once.get(name).copied() {
                 let message = format!("`{name}` is given twice");
                 let diagnostic = Diagnostic::error("hyphae::duplicate", span, message, "given again here")
-                    .other(self.name_span(first), "first given here")
+                    .other(first, "first given here")
                     .help("keep one of the two");
                 self.push(diagnostic);
                 continue;
+            }
+            if single.contains(&name) {
+                once.insert(name, span);
             }
             known.push(child);
         }
@@ -192,7 +206,7 @@ impl Cx<'_> {
 
     /// Reports whatever nobody has taken.
     pub(super) fn finish(&mut self, fields: Fields) {
-        for value in &fields.args {
+        for value in fields.args.iter().take(PROBLEMS_MAX) {
             let help = match fields.asked.as_slice() {
                 [] => format!("`{}` takes no further values", fields.node),
                 asked => format!("`{}` takes, besides, only properties: {}", fields.node, with_equals(asked)),
@@ -200,12 +214,12 @@ impl Cx<'_> {
             let message = format!("`{}` has a value too many", fields.node);
             self.error("hyphae::unknown_value", value.span, message, "not expected here", help);
         }
-        for prop in &fields.props {
+        for prop in fields.props.iter().take(PROBLEMS_MAX) {
             let help = match fields.asked.as_slice() {
                 [] => format!("`{}` takes no properties", fields.node),
                 asked => suggest(&prop.name.value, asked.iter().copied()),
             };
-            let message = format!("`{}` has no property called `{}`", fields.node, prop.name.value);
+            let message = format!("`{}` has no property called `{}`", fields.node, short(&prop.name.value));
             self.error("hyphae::unknown_property", prop.name.span, message, "unknown property", help);
         }
     }
@@ -233,7 +247,7 @@ impl Fields {
 
     /// Whether a property of this name was written, valid or not, taken or not.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.written.iter().any(|written| written == name)
+        self.written.contains(name)
     }
 
     /// All arguments that are left.

@@ -5,6 +5,7 @@ use super::value::{COUNT_MAX, Zero};
 use crate::diagnostic::did_you_mean;
 use crate::{Instance, Labels, Node, Pool, Resources, Span, Spanned, Team};
 use kdl::{KdlNode, KdlValue};
+use std::collections::BTreeMap;
 
 /// Labels every node has by itself.
 const IMPLIED_NODE_LABELS: [&str; 2] = ["node", "pool"];
@@ -31,6 +32,7 @@ pub(super) fn node(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Node> {
         let help = "write `capacity cpu=4 memory=\"16GiB\"` in its block";
         cx.error("hyphae::missing", head, "a node needs a `capacity`", "has no capacity", help);
     }
+    unique(cx, &taints, "taint");
     Some(Node { name: name?, pool, price, capacity: capacity.unwrap_or_default(), labels: own_labels, taints })
 }
 
@@ -65,26 +67,24 @@ pub(super) fn pool(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Pool> {
     let name = fields.required_arg(cx, "a name", "pool \"general\" { … }");
     let name = name.and_then(|value| cx.name(&value, "the name of a pool"));
     cx.finish(fields);
-    let (mut instances, mut zones): (Vec<Instance>, Vec<Spanned<String>>) = (Vec::new(), Vec::new());
+    let (mut instances, mut zones) = (Vec::new(), Vec::new());
     let (mut min, mut max, mut own_labels) = (None, None, Labels::new());
     for child in cx.children(node, &["zones", "count"], &["instance", "labels"]) {
         match child.name().value() {
             "instance" => {
                 if let Some(instance) = instance(cx, child) {
-                    unique(cx, &instances, &instance.name, |one| &one.name, "instance");
                     instances.push(instance);
                 }
             }
             "zones" => {
-                for zone in texts(cx, child, "a zone", "zones \"a\" \"b\"") {
-                    unique(cx, &zones, &zone, |one| one, "zone");
-                    zones.push(zone);
-                }
+                zones = texts(cx, child, "a zone", "zones \"a\" \"b\"");
             }
             "count" => (min, max) = bounds(cx, child),
             _ => labels(cx, child, &mut own_labels, &IMPLIED_NODE_LABELS),
         }
     }
+    unique(cx, instances.iter().map(|one| &one.name), "instance");
+    unique(cx, &zones, "zone");
     Some(Pool { name: name?, instances, zones, min, max, labels: own_labels })
 }
 
@@ -251,13 +251,12 @@ pub(super) fn labels(cx: &mut Cx<'_>, node: &KdlNode, into: &mut Labels, implied
 /// `taint "gpu-only"`, `tolerate "gpu-only" "spot"`.
 pub(super) fn taint_names(cx: &mut Cx<'_>, node: &KdlNode) -> Vec<Spanned<String>> {
     let example = format!("{} \"gpu-only\"", node.name().value());
-    let mut names: Vec<Spanned<String>> = Vec::new();
+    let mut names = Vec::new();
     let mut fields = cx.fields(node);
     cx.no_children(node);
     let first = fields.required_arg(cx, "a taint", &example);
     for value in first.into_iter().chain(fields.rest_args()) {
         if let Some(name) = cx.name(&value, "the name of a taint") {
-            unique(cx, &names, &name, |one| one, "taint");
             names.push(name);
         }
     }
@@ -275,22 +274,20 @@ pub(super) fn texts(cx: &mut Cx<'_>, node: &KdlNode, what: &str, example: &str) 
     values.iter().filter_map(|value| cx.text(value, what)).collect()
 }
 
-/// Reports a name that is there already.
-pub(super) fn unique<T>(
-    cx: &mut Cx<'_>,
-    earlier: &[T],
-    name: &Spanned<String>,
-    name_of: impl Fn(&T) -> &Spanned<String>,
-    what: &str,
-) {
-    if let Some(first) = earlier.iter().map(name_of).find(|one| one.value == name.value) {
-        duplicate(cx, what, name, first.span);
+/// Reports each name that is there already.
+pub(super) fn unique<'n>(cx: &mut Cx<'_>, names: impl IntoIterator<Item = &'n Spanned<String>>, what: &str) {
+    let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+    for name in names {
+        match seen.get(name.value.as_str()) {
+            Some(first) => duplicate(cx, what, name, *first),
+            None => drop(seen.insert(&name.value, name.span)),
+        }
     }
 }
 
 /// Reports a second thing of the same name.
-pub(super) fn duplicate(cx: &mut Cx<'_>, what: &str, name: &Spanned<String>, first: Span) {
-    let message = format!("there are two of {what} \"{}\"", name.value);
+fn duplicate(cx: &mut Cx<'_>, what: &str, name: &Spanned<String>, first: Span) {
+    let message = format!("the {what} \"{}\" is given twice", name.value);
     let diagnostic = crate::Diagnostic::error("hyphae::duplicate", name.span, message, "given again here")
         .other(first, "first given here")
         .help("keep one of the two, or rename one");

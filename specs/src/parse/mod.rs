@@ -11,7 +11,7 @@ mod rules;
 mod value;
 mod workload;
 
-use crate::diagnostic::suggest;
+use crate::diagnostic::{short, suggest};
 use crate::{Diagnostic, Item, ItemBody, ItemKey, Sources, WorkloadKind, syntax};
 use cursor::Cx;
 use kdl::KdlNode;
@@ -54,6 +54,9 @@ pub(crate) fn read(sources: &Sources) -> Read {
 }
 
 fn item(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Item> {
+    if cx.is_full() {
+        return None;
+    }
     let span = cx.node_span(node);
     let body = match node.name().value() {
         "node" => ItemBody::Node(inventory::node(cx, node)?),
@@ -66,7 +69,7 @@ fn item(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Item> {
         "reserve" => ItemBody::Reserve(rules::reserve(cx, node)?),
         "objective" => ItemBody::Objective(rules::objective(cx, node)),
         unknown => {
-            let message = format!("there is no top-level node called `{unknown}`");
+            let message = format!("there is no top-level node called `{}`", short(unknown));
             cx.error("hyphae::unknown_node", cx.name_span(node), message, "unknown node", suggest(unknown, TOP_LEVEL));
             return None;
         }

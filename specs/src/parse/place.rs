@@ -319,17 +319,15 @@ pub(super) fn place(cx: &mut Cx<'_>, node: &KdlNode) -> (Vec<PlaceRule>, Vec<Spa
     cx.finish(fields);
     let mut known = STATEMENTS.to_vec();
     known.push("tolerate");
-    let (mut rules, mut tolerates): (Vec<PlaceRule>, Vec<Spanned<String>>) = (Vec::new(), Vec::new());
+    let (mut rules, mut tolerates) = (Vec::new(), Vec::new());
     for child in cx.children(node, &[], &known) {
         if child.name().value() == "tolerate" {
-            for taint in super::inventory::taint_names(cx, child) {
-                super::inventory::unique(cx, &tolerates, &taint, |one| one, "toleration");
-                tolerates.push(taint);
-            }
+            tolerates.extend(super::inventory::taint_names(cx, child));
             continue;
         }
         rules.extend(statement(cx, child));
     }
+    super::inventory::unique(cx, &tolerates, "toleration");
     (rules, tolerates)
 }
 

@@ -10,6 +10,7 @@ use crate::{
     Resources, Span, Spanned, Update, Workload, WorkloadKind,
 };
 use kdl::KdlNode;
+use std::collections::BTreeMap;
 
 /// What may stand in a workload's block once.
 const SINGLE: [&str; 16] = [
@@ -56,6 +57,7 @@ pub(super) fn workload(cx: &mut Cx<'_>, node: &KdlNode, kind: WorkloadKind) -> O
     for child in children {
         part(cx, child, &mut workload);
     }
+    nothing_twice(cx, &workload);
     limits_cover_demand(cx, &workload);
     let wanted = match &workload.replicas {
         // A number that could not be read is reported; the default says nothing then.
@@ -126,8 +128,8 @@ fn part(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
         "limits" => workload.limits = Some(limits(cx, node)),
         "port" => port(cx, node, workload),
         "env" => env(cx, node, workload),
-        "config" => workload.configs.extend(mounted(cx, node, &workload.configs)),
-        "secret" => workload.secrets.extend(mounted(cx, node, &workload.secrets)),
+        "config" => workload.configs.extend(mounted(cx, node)),
+        "secret" => workload.secrets.extend(mounted(cx, node)),
         "health" => workload.health = health(cx, node),
         "update" => workload.update = update(cx, node),
         "labels" => labels(cx, node, &mut workload.labels, &IMPLIED_LABELS),
@@ -309,20 +311,30 @@ fn port(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
     let protocol = fields.prop("protocol").map_or(Some(Protocol::Tcp), |value| protocol(cx, &value));
     cx.finish(fields);
     let (Some(name), Some(number), Some(protocol)) = (name, number, protocol) else { return };
-    unique(cx, &workload.ports, &name, |port| &port.name, "port");
-    for earlier in &workload.ports {
-        let same = earlier.protocol == protocol;
-        let host_twice = host.as_ref().zip(earlier.host.as_ref()).filter(|(a, b)| a.value == b.value && same);
-        let number_twice = (earlier.number.value == number.value && same).then_some((&number, &earlier.number));
-        for (again, first) in host_twice.into_iter().chain(number_twice) {
-            let message = format!("port {} is taken twice", again.value);
-            let diagnostic = Diagnostic::error("hyphae::duplicate", again.span, message, "given again here")
-                .other(first.span, "first given here")
-                .help("ports of one workload differ in number or protocol");
-            cx.push(diagnostic);
+    workload.ports.push(Port { name, number, host, protocol });
+}
+
+/// Ports, variables, configs and secrets: each once.
+fn nothing_twice(cx: &mut Cx<'_>, workload: &Workload) {
+    unique(cx, workload.env.iter().map(|(name, _)| name), "variable");
+    unique(cx, workload.configs.iter().map(|one| &one.name), "config");
+    unique(cx, workload.secrets.iter().map(|one| &one.name), "secret");
+    unique(cx, workload.ports.iter().map(|port| &port.name), "port");
+    let own = workload.ports.iter().map(|port| (port.protocol, false, &port.number));
+    let claimed = workload.ports.iter().filter_map(|port| Some((port.protocol, true, port.host.as_ref()?)));
+    let mut taken = BTreeMap::new();
+    for (protocol, of_host, number) in own.chain(claimed) {
+        match taken.get(&(protocol, of_host, number.value)) {
+            None => drop(taken.insert((protocol, of_host, number.value), number.span)),
+            Some(first) => {
+                let message = format!("port {} is taken twice", number.value);
+                let diagnostic = Diagnostic::error("hyphae::duplicate", number.span, message, "given again here")
+                    .other(*first, "first given here")
+                    .help("ports of one workload differ in number or protocol");
+                cx.push(diagnostic);
+            }
         }
     }
-    workload.ports.push(Port { name, number, host, protocol });
 }
 
 fn port_number(cx: &mut Cx<'_>, value: &Value, what: &str) -> Option<Spanned<u16>> {
@@ -384,11 +396,6 @@ fn env(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
             cx.error("hyphae::bad_value", prop.name.span, "this is not the name of a variable", "not valid", help);
             continue;
         }
-        if let Some((first, _)) = workload.env.iter().find(|(name, _)| name.value == prop.name.value) {
-            let first = first.span;
-            super::inventory::duplicate(cx, "variable", &prop.name, first);
-            continue;
-        }
         let what = format!("the value of {}", prop.name.value);
         if let Some(value) = cx.text(&prop.value, &what) {
             workload.env.push((prop.name, value));
@@ -397,7 +404,7 @@ fn env(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
 }
 
 /// `config "web.toml" mount="/etc/web.toml"`, `secret "db-password" env="DB_PASSWORD"`
-fn mounted(cx: &mut Cx<'_>, node: &KdlNode, earlier: &[Mounted]) -> Option<Mounted> {
+fn mounted(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Mounted> {
     let word = node.name().value();
     let mut fields = cx.fields(node);
     cx.no_children(node);
@@ -422,7 +429,6 @@ fn mounted(cx: &mut Cx<'_>, node: &KdlNode, earlier: &[Mounted]) -> Option<Mount
     }
     cx.finish(fields);
     let name = name?;
-    unique(cx, earlier, &name, |one| &one.name, word);
     Some(Mounted { span: cx.node_span(node), name, mount, env })
 }
 

@@ -1,28 +1,53 @@
 //! Demands that no node could meet, whatever nodes there are.
 
-use super::references::applies;
+use super::selection::Selection;
+use crate::diagnostic::PROBLEMS_MAX;
 use crate::labels::compare_versions;
-use crate::{Diagnostic, LabelOp, LabelTest, Model, PlaceKind, PlaceRule, Replicas, Severity, Span, Workload};
+use crate::{Diagnostic, LabelOp, LabelTest, Model, PlaceKind, PlaceRule, Replicas, Severity, Span, Spanned, Workload};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many tests of one label are compared with each other; nobody writes more.
+const COMPARED_MAX: usize = 64;
 
 /// Looks at every pair of hard demands on one workload, and at every guarantee its number of replicas cannot give.
 pub(super) fn find(model: &Model, out: &mut Vec<Diagnostic>) {
-    for workload in model.workloads.values() {
-        let own = tests(&workload.place);
-        for (at, (test, span)) in own.iter().enumerate() {
-            let other = own[..at].iter().find(|(earlier, _)| excludes(test, earlier));
-            if let Some((earlier, _)) = other {
-                out.push(report(test, *span, earlier, workload, Severity::Error));
+    for workload in model.workloads.values().filter(|workload| !workload.place.is_empty()) {
+        let mut earlier = Tests::new();
+        for (test, span) in tests(&workload.place) {
+            if let Some(other) = excluded_by(test, &earlier) {
+                out.push(report(test, span, other, workload, Severity::Error));
             }
+            earlier.entry(&test.key.value).or_default().push(test);
         }
-        for rule in model.constraints.values().filter(|rule| applies(rule, workload)) {
-            for (test, span) in tests(&rule.place) {
-                if let Some((earlier, _)) = own.iter().find(|(earlier, _)| excludes(test, earlier)) {
-                    out.push(report(test, span, earlier, workload, Severity::Warning));
+    }
+    let selection = Selection::new(model);
+    for rule in model.constraints.values() {
+        let demands = tests(&rule.place);
+        for workload in selection.of(rule) {
+            if out.len() >= PROBLEMS_MAX {
+                return;
+            }
+            let mut own = Tests::new();
+            for (test, _) in tests(&workload.place) {
+                own.entry(&test.key.value).or_default().push(test);
+            }
+            for (test, span) in &demands {
+                if let Some(other) = excluded_by(test, &own) {
+                    out.push(report(test, *span, other, workload, Severity::Warning));
                 }
             }
             keeps(&rule.place, workload, out);
         }
     }
+}
+
+/// Tests by the label they test.
+type Tests<'m> = BTreeMap<&'m str, Vec<&'m LabelTest>>;
+
+/// One of the tests that no node can pass together with this one.
+fn excluded_by<'m>(test: &LabelTest, others: &Tests<'m>) -> Option<&'m LabelTest> {
+    let same_label = others.get(test.key.value.as_str())?;
+    same_label.iter().take(COMPARED_MAX).copied().find(|other| excludes(test, other))
 }
 
 fn tests(rules: &[PlaceRule]) -> Vec<(&LabelTest, Span)> {
@@ -43,20 +68,16 @@ fn report(test: &LabelTest, span: Span, earlier: &LabelTest, workload: &Workload
     Diagnostic { severity, ..diagnostic }
 }
 
-/// Whether no node can pass both tests.
+/// Whether no node can pass both tests of one label.
 fn excludes(one: &LabelTest, other: &LabelTest) -> bool {
-    one.key.value == other.key.value && (ops_exclude(&one.op, &other.op) || ops_exclude(&other.op, &one.op))
+    ops_exclude(&one.op, &other.op) || ops_exclude(&other.op, &one.op)
 }
 
 fn ops_exclude(one: &LabelOp, other: &LabelOp) -> bool {
     match (one, other) {
         (LabelOp::Absent, LabelOp::In(_) | LabelOp::Exists | LabelOp::Version(..)) => true,
-        (LabelOp::In(left), LabelOp::In(right)) => {
-            !left.iter().any(|value| right.iter().any(|one| one.value == value.value))
-        }
-        (LabelOp::In(left), LabelOp::NotIn(right)) => {
-            left.iter().all(|value| right.iter().any(|one| one.value == value.value))
-        }
+        (LabelOp::In(left), LabelOp::In(right)) => values(left).is_disjoint(&values(right)),
+        (LabelOp::In(left), LabelOp::NotIn(right)) => values(left).is_subset(&values(right)),
         (LabelOp::In(values), LabelOp::Version(op, wanted)) => !values
             .iter()
             .any(|value| compare_versions(&value.value, &wanted.value).is_some_and(|ordering| op.allows(ordering))),
@@ -73,6 +94,10 @@ fn ops_exclude(one: &LabelOp, other: &LabelOp) -> bool {
         }
         _ => false,
     }
+}
+
+fn values(values: &[Spanned<String>]) -> BTreeSet<&str> {
+    values.iter().map(|value| value.value.as_str()).collect()
 }
 
 /// A constraint that keeps so many that none may be placed.

@@ -3,6 +3,7 @@
 mod contradictions;
 mod cycles;
 mod references;
+mod selection;
 
 use crate::{Diagnostic, Item, ItemBody, ItemKey, Model, Span};
 use std::collections::BTreeMap;

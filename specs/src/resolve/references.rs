@@ -1,8 +1,9 @@
 //! Names that must lead somewhere.
 
-use crate::diagnostic::{did_you_mean, suggest};
+use super::selection::Selection;
+use crate::diagnostic::{PROBLEMS_MAX, did_you_mean, suggest};
 use crate::{ConstraintRule, Diagnostic, Model, PlaceKind, PlaceRule, Spanned, Workload};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Checks every reference of a model and turns bare names of workloads into full ones.
 pub(super) fn resolve(model: &mut Model, out: &mut Vec<Diagnostic>) {
@@ -12,8 +13,11 @@ pub(super) fn resolve(model: &mut Model, out: &mut Vec<Diagnostic>) {
     for workload in model.workloads.values() {
         health_port(workload, out);
     }
+    let selection = Selection::new(model);
     for rule in model.constraints.values() {
-        applies_to_something(rule, model, out);
+        if out.len() < PROBLEMS_MAX {
+            applies_to_something(rule, &selection, out);
+        }
     }
     extras_exist(model, out);
 }
@@ -34,7 +38,7 @@ fn teams(model: &Model, out: &mut Vec<Diagnostic>) {
         return;
     }
     for team in model.workloads.values().filter_map(|workload| workload.team.as_ref()) {
-        if team.value != "default" && !model.teams.contains_key(&team.value) {
+        if out.len() < PROBLEMS_MAX && team.value != "default" && !model.teams.contains_key(&team.value) {
             let known = suggest(&team.value, model.teams.keys().map(String::as_str));
             out.push(unknown(team, "team", format!("{known}; or declare it: `team \"{}\"`", team.value)));
         }
@@ -47,7 +51,7 @@ fn pools(model: &Model, out: &mut Vec<Diagnostic>) {
         return;
     }
     for pool in model.nodes.values().filter_map(|node| node.pool.as_ref()) {
-        if !model.pools.contains_key(&pool.value) {
+        if out.len() < PROBLEMS_MAX && !model.pools.contains_key(&pool.value) {
             out.push(unknown(pool, "pool", suggest(&pool.value, model.pools.keys().map(String::as_str))));
         }
     }
@@ -66,7 +70,7 @@ fn workload_names(model: &mut Model, out: &mut Vec<Diagnostic>) {
                 let help = "to bound how many lie together write `separate within=\"node\"`, without `from=`";
                 let message = format!("\"{own}\" speaks of itself");
                 out.push(Diagnostic::error("hyphae::contradiction", name.span, message, "its own name").help(help));
-            } else if !known.contains(&name.value) {
+            } else if !known.contains(&name.value) && out.len() < PROBLEMS_MAX {
                 out.push(unknown(name, "workload", suggest_workload(&name.value, &known)));
             }
         }
@@ -80,7 +84,7 @@ fn workload_names(model: &mut Model, out: &mut Vec<Diagnostic>) {
             };
             let message = "a constraint belongs to no team: the full name is needed";
             out.push(Diagnostic::error("hyphae::unknown_name", name.span, message, "a bare name").help(help));
-        } else if !known.contains(&name.value) {
+        } else if !known.contains(&name.value) && out.len() < PROBLEMS_MAX {
             out.push(unknown(name, "workload", suggest_workload(&name.value, &known)));
         }
     }
@@ -128,39 +132,26 @@ fn health_port(workload: &Workload, out: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The labels of a workload, with those it has by itself.
-pub(super) fn labels_of(workload: &Workload) -> BTreeMap<&str, &str> {
-    let own = workload.labels.iter().map(|(key, value)| (key.as_str(), value.value.as_str()));
-    let implied =
-        [("team", workload.team_name()), ("kind", workload.kind.as_str()), ("name", workload.name.value.as_str())];
-    own.chain(implied).collect()
-}
-
-/// Whether a constraint speaks of a workload.
-pub(super) fn applies(rule: &ConstraintRule, workload: &Workload) -> bool {
-    let labels = labels_of(workload);
-    rule.applies_to.iter().all(|(key, value)| labels.get(key.as_str()) == Some(&value.value.as_str()))
-}
-
-fn applies_to_something(rule: &ConstraintRule, model: &Model, out: &mut Vec<Diagnostic>) {
+fn applies_to_something(rule: &ConstraintRule, selection: &Selection<'_>, out: &mut Vec<Diagnostic>) {
     let Some(first) = rule.applies_to.values().next() else { return };
-    if model.workloads.values().any(|workload| applies(rule, workload)) {
+    if !selection.of(rule).is_empty() {
         return;
     }
-    let mut known: BTreeSet<&str> = BTreeSet::new();
-    for (key, value) in &rule.applies_to {
-        let values: BTreeSet<&str> =
-            model.workloads.values().filter_map(|workload| labels_of(workload).get(key.as_str()).copied()).collect();
-        if !values.contains(value.value.as_str()) {
-            known = values;
-        }
-    }
-    let help = match known.is_empty() {
-        true => "no workload has all these labels".to_owned(),
-        false => format!("no workload has all these labels; {}", suggest(&first.value, known)),
-    };
     let message = format!("the constraint \"{}\" applies to no workload", rule.name.value);
-    out.push(Diagnostic::warning("hyphae::unused", first.span, message, "matches nothing").help(help));
+    // The label whose value nobody has, if it is one alone.
+    let unmatched = rule.applies_to.iter().find(|(key, value)| !selection.values(key).contains(&value.value.as_str()));
+    let (span, help) = match unmatched {
+        None => (first.span, "no workload has all these labels together".to_owned()),
+        Some((key, value)) => {
+            let values = selection.values(key);
+            let help = match values.is_empty() {
+                true => format!("no workload has a label `{key}`"),
+                false => format!("no workload has this `{key}`; {}", suggest(&value.value, values)),
+            };
+            (value.span, help)
+        }
+    };
+    out.push(Diagnostic::warning("hyphae::unused", span, message, "matches nothing").help(help));
 }
 
 /// Where the nodes are known, some node has what a workload asks for.
@@ -172,7 +163,7 @@ fn extras_exist(model: &Model, out: &mut Vec<Diagnostic>) {
         model.nodes.values().flat_map(|node| node.capacity.extras.keys()).map(String::as_str).collect();
     for workload in model.workloads.values() {
         for (name, amount) in &workload.resources.extras {
-            if !offered.contains(name.as_str()) {
+            if out.len() < PROBLEMS_MAX && !offered.contains(name.as_str()) {
                 let message = format!("no node has any `{name}`");
                 let help = suggest(name, offered.iter().copied());
                 out.push(Diagnostic::warning("hyphae::unused", amount.span, message, "cannot be placed").help(help));

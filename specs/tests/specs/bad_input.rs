@@ -231,8 +231,8 @@ fn what_is_said_twice_names_both_places() {
     let found = refused("team \"a\" { quota cpu=1 cpu=2 }", "cpu", "`cpu` is given twice", "keep one");
     assert_eq!((found.span.offset, found.others[0].0.offset), (23, 17));
     refused_in_service("replicas 1\n    replicas 2", "replicas", "`replicas` is given twice", "keep one");
-    refused_in_service("env A=\"1\"\n    env A=\"2\"", "A", "there are two of variable \"A\"", "keep one");
-    refused_in_service("port \"a\" 1\n    port \"a\" 2", "\"a\"", "there are two of port \"a\"", "rename one");
+    refused_in_service("env A=\"1\"\n    env A=\"2\"", "A", "the variable \"A\" is given twice", "keep one");
+    refused_in_service("port \"a\" 1\n    port \"a\" 2", "\"a\"", "the port \"a\" is given twice", "rename one");
     refused_in_service("port \"a\" 1\n    port \"b\" 1", "1", "port 1 is taken twice", "differ in number or protocol");
     refused_in_service(
         "place { separate within=\"node\" limit=1 { limit 2 } }",
@@ -240,7 +240,7 @@ fn what_is_said_twice_names_both_places() {
         "`limit` is given twice",
         "keep one",
     );
-    refused_in_service("labels a=\"1\"\n    labels a=\"2\"", "a", "there are two of label \"a\"", "keep one");
+    refused_in_service("labels a=\"1\"\n    labels a=\"2\"", "a", "the label \"a\" is given twice", "keep one");
     refused_in_service("labels team=\"x\"", "team", "the label `team` is there by itself", "remove it");
 }
 
@@ -346,6 +346,33 @@ fn hostile_texts_are_refused_and_do_no_harm() {
     assert_eq!(messages(&braces_in_texts), [""; 0]);
     let large = Some("x".repeat((16 << 20) + 1));
     assert_eq!(messages(&large.unwrap()), ["test.kdl is too large"]);
+}
+
+#[test]
+fn many_of_anything_are_read_in_linear_time() {
+    let many = |piece: &dyn Fn(usize) -> String| (0..10_000).map(piece).collect::<String>();
+    let service = |lines: String| format!("service \"a\" {{\n image \"a\"\n{lines}}}");
+    for text in [
+        service(format!("env {}\n", many(&|n| format!("A{n}=\"\" ")))),
+        service(many(&|n| format!("env A{n}=\"\"\n"))),
+        service(many(&|n| format!("labels a{n}=\"x\"\n"))),
+        service(format!("place {{ {} }}\n", many(&|_| "require zone in a b; ".to_owned()))),
+        service(format!("place {{ {} }}\n", many(&|n| format!("tolerate t{n}; ")))),
+        many(&|n| format!("team \"t{n}\"\n")),
+        many(&|n| format!("srvice \"t{n}\"\n")),
+    ] {
+        let found = checked(&text).diagnostics;
+        assert!(found.errors.len() <= 1000);
+    }
+}
+
+#[test]
+fn a_line_too_long_to_show_is_still_located() {
+    let text = format!("team \"a\" {{ quota {} }}", "cpu=1 ".repeat(2000));
+    let sources = sources(&text);
+    let report = check(&sources).diagnostics.render(&sources, false);
+    assert!(report.contains("[test.kdl:1:24]"), "{}", &report[..200]);
+    assert!(report.len() < 100_000);
 }
 
 #[test]
