@@ -33,6 +33,7 @@ const SIGKILL: u32 = 9;
 const LABEL_WORKLOAD: &str = "hyphae.workload";
 const LABEL_INDEX: &str = "hyphae.index";
 const LABEL_GENERATION: &str = "hyphae.generation";
+const LABEL_ADDRESS: &str = "hyphae.address";
 const LABEL_GRACE: &str = "hyphae.stop-grace-millis";
 
 /// The node's outside, as far as it is the agent's.
@@ -233,9 +234,11 @@ impl Node {
                 workload: container.labels.get(LABEL_WORKLOAD)?.clone(),
                 index: u32::try_from(number(LABEL_INDEX)?).ok()?,
             };
+            let address = container.labels.get(LABEL_ADDRESS).and_then(|address| address.parse().ok());
             // Somebody else's container that borrowed our labels is not ours.
             (id.container_id() == container.id).then(|| Listed {
                 generation: number(LABEL_GENERATION).unwrap_or(0),
+                address: address.unwrap_or(Ipv6Addr::UNSPECIFIED),
                 stop_grace_millis: number(LABEL_GRACE).unwrap_or(GRACE_MILLIS_DEFAULT),
                 task: tasks.get(&container.id).copied(),
                 id,
@@ -292,6 +295,7 @@ fn labels(wanted: &Wanted) -> HashMap<String, String> {
         (LABEL_WORKLOAD.to_owned(), wanted.id.workload.clone()),
         (LABEL_INDEX.to_owned(), wanted.id.index.to_string()),
         (LABEL_GENERATION.to_owned(), wanted.generation.to_string()),
+        (LABEL_ADDRESS.to_owned(), wanted.address.to_string()),
         (LABEL_GRACE.to_owned(), wanted.stop_grace_millis().to_string()),
     ])
 }

@@ -20,6 +20,8 @@ pub const STARTS_MAX: usize = 4;
 pub const PULLS_MAX: usize = 3;
 /// Output of a replica that is gone is kept so long.
 pub const LOGS_KEPT_MILLIS: u64 = 60_000;
+/// Output of a job that has ended is kept so long: it is mostly read afterwards.
+pub const JOB_LOGS_KEPT_MILLIS: u64 = 24 * 60 * 60 * 1_000;
 /// Grace when the spec says none.
 pub const GRACE_MILLIS_DEFAULT: u64 = 10_000;
 /// A SIGKILL that seems to have had no effect is sent again after this.
@@ -71,8 +73,8 @@ pub enum Traces {
     None,
     /// Its network, its cgroup, its files: all or some.
     All,
-    /// Its output, and since when only that.
-    Logs { since_millis: u64 },
+    /// Its output, and until when that is kept.
+    Logs { until_millis: u64 },
 }
 
 /// What is seen of one replica.
@@ -238,9 +240,9 @@ impl<'a> Turn<'a> {
             Container::Absent => match seen.traces {
                 Traces::None => {}
                 Traces::All => decision.actions.push(Action::Remove { id: id.clone() }),
-                Traces::Logs { since_millis } => {
+                Traces::Logs { until_millis } => {
                     // A clock that was set back must not keep them for ever.
-                    let until = since_millis.min(self.now_millis).saturating_add(LOGS_KEPT_MILLIS);
+                    let until = until_millis.min(self.now_millis.saturating_add(JOB_LOGS_KEPT_MILLIS));
                     if self.now_millis >= until {
                         decision.actions.push(Action::RemoveLogs { id: id.clone() });
                     } else {

@@ -99,9 +99,9 @@ fn what_is_gone_is_removed_and_its_output_later() {
     let wanted = share(1, []);
     let gone = |traces| observed([(0, Seen { traces, ..Seen::absent() })]);
     assert_eq!(actions(Some(&wanted), &gone(Traces::All)), [Action::Remove { id: id(0) }]);
-    let kept = reconcile(Some(&wanted), &gone(Traces::Logs { since_millis: NOW }), NOW);
+    let kept = reconcile(Some(&wanted), &gone(Traces::Logs { until_millis: NOW + LOGS_KEPT_MILLIS }), NOW);
     assert_eq!(kept, Decision { actions: vec![], wake_millis: Some(NOW + LOGS_KEPT_MILLIS) });
-    let old = gone(Traces::Logs { since_millis: NOW - LOGS_KEPT_MILLIS });
+    let old = gone(Traces::Logs { until_millis: NOW });
     assert_eq!(actions(Some(&wanted), &old), [Action::RemoveLogs { id: id(0) }]);
 }
 

@@ -49,8 +49,8 @@ pub struct Record {
     pub id: ReplicaId,
     /// Its past.
     pub history: History,
-    /// Since when only its output is left.
-    pub removed_millis: Option<u64>,
+    /// Only its output is left, and until when.
+    pub logs_until_millis: Option<u64>,
 }
 
 /// The agent's directory.
@@ -178,7 +178,7 @@ mod tests {
         let id = ReplicaId { workload: "a/b".into(), index: 7 };
         let mut history = History::new(3);
         history.ended(crate::history::Exit { code: Some(0), ..Default::default() }, Kind::Job, 0, 5);
-        let record = Record { id: id.clone(), history, removed_millis: None };
+        let record = Record { id: id.clone(), history, logs_until_millis: None };
         let share =
             v1::Share { revision: 9, replicas: vec![v1::Replica { workload: "a/b".into(), ..Default::default() }] };
         {

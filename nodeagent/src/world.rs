@@ -4,11 +4,16 @@ use crate::containerd::TaskState;
 use crate::history::{Exit, History};
 use crate::images::UnpackedImage;
 use crate::reconcile::{
-    Action, Container, Decision, Doing, HOLD_MILLIS, ImageSeen, Observed, Runtime, Seen, Stopping, Traces, reconcile,
+    Action, Container, Decision, Doing, HOLD_MILLIS, ImageSeen, JOB_LOGS_KEPT_MILLIS, LOGS_KEPT_MILLIS, Observed,
+    Runtime, Seen, Stopping, Traces, reconcile,
 };
 use crate::replica::{Kind, ReplicaId, WantedShare};
 use crate::store::Record;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+
+/// A generation that no workload has: they begin with 1.
+const PREDECESSOR: u64 = 0;
 
 /// A container of ours, as containerd tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +22,8 @@ pub struct Listed {
     pub id: ReplicaId,
     /// Of which generation.
     pub generation: u64,
+    /// The address it was made with.
+    pub address: Ipv6Addr,
     /// Between SIGTERM and SIGKILL.
     pub stop_grace_millis: u64,
     /// Its task; `None`: it has none.
@@ -54,7 +61,7 @@ pub struct Failed {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// `Action::Start`.
-    Started { generation: u64, stop_grace_millis: u64, result: Result<Started, Failed> },
+    Started { generation: u64, address: Ipv6Addr, stop_grace_millis: u64, result: Result<Started, Failed> },
     /// `Action::Terminate`.
     Terminated(Result<(), Failed>),
     /// `Action::Kill`.
@@ -111,7 +118,7 @@ impl World {
             let seen = world.seen(&record.id);
             seen.container = Container::Unknown;
             seen.history = record.history;
-            seen.traces = record.removed_millis.map_or(Traces::All, |since_millis| Traces::Logs { since_millis });
+            seen.traces = record.logs_until_millis.map_or(Traces::All, |until_millis| Traces::Logs { until_millis });
         }
         world
     }
@@ -142,11 +149,11 @@ impl World {
     /// What to remember of a replica.
     pub fn record(&self, id: &ReplicaId) -> Option<Record> {
         let seen = self.observed.replicas.get(id)?;
-        let removed_millis = match seen.traces {
-            Traces::Logs { since_millis } => Some(since_millis),
+        let logs_until_millis = match seen.traces {
+            Traces::Logs { until_millis } => Some(until_millis),
             Traces::All | Traces::None => None,
         };
-        Some(Record { id: id.clone(), history: seen.history.clone(), removed_millis })
+        Some(Record { id: id.clone(), history: seen.history.clone(), logs_until_millis })
     }
 
     /// Takes a share, unless a newer one was acted on. True if it is taken.
@@ -155,12 +162,35 @@ impl World {
             return false;
         }
         let images: BTreeSet<&str> = share.images().collect();
+        let before = self.wanted.take();
+        for (id, replica) in &share.replicas {
+            let before = before.as_ref().and_then(|before| before.replicas.get(id));
+            if before.is_some_and(|before| before.address != replica.address) {
+                self.predecessor(id);
+            }
+        }
         self.observed
             .images
             .retain(|image, seen| images.contains(image.as_str()) || matches!(seen, ImageSeen::Pulling { .. }));
         self.unpacked.retain(|image, _| images.contains(image.as_str()));
         self.wanted = Some(share);
         true
+    }
+
+    /// What is there belongs to a workload of the same name that was deleted and made again, unseen: addresses tell, they are never
+    /// given twice, while generations begin anew.
+    fn predecessor(&mut self, id: &ReplicaId) {
+        let Some(seen) = self.observed.replicas.get_mut(id) else { return };
+        if let Container::Running { generation } = &mut seen.container {
+            *generation = PREDECESSOR;
+        }
+        seen.history = History { running: seen.history.running, ..History::new(PREDECESSOR) };
+    }
+
+    /// The generation of a container, or that it is a predecessor's.
+    fn generation_of(&self, id: &ReplicaId, generation: u64, address: Ipv6Addr) -> u64 {
+        let wanted = self.wanted.as_ref().and_then(|share| share.replicas.get(id));
+        if wanted.is_some_and(|wanted| wanted.address != address) { PREDECESSOR } else { generation }
     }
 
     /// containerd is gone: what is known now is old.
@@ -225,7 +255,7 @@ impl World {
 
     /// A container is there.
     fn found(&mut self, found: &Listed) {
-        let generation = found.generation;
+        let generation = self.generation_of(&found.id, found.generation, found.address);
         let seen = self.seen(&found.id);
         if seen.history.generation != generation {
             // Its past was lost.
@@ -323,7 +353,8 @@ impl World {
         self.changed(id);
         self.seen(id).doing = None;
         match outcome {
-            Outcome::Started { generation, stop_grace_millis, result: Ok(started) } => {
+            Outcome::Started { generation, address, stop_grace_millis, result: Ok(started) } => {
+                let generation = self.generation_of(id, generation, address);
                 let side = self.side(id);
                 let ending = side.early_exits.iter().find(|(pid, _)| *pid == started.pid).map(|(_, code)| *code);
                 side.pid = if ending.is_none() { Some(started.pid) } else { None };
@@ -368,7 +399,13 @@ impl World {
                 let code = seen.history.ending.or(collected.exit.code);
                 self.record_end(id, Exit { code, ..collected.exit }, now_millis);
             }
-            Outcome::Removed(Ok(())) => self.seen(id).traces = Traces::Logs { since_millis: now_millis },
+            Outcome::Removed(Ok(())) => {
+                let seen = self.seen(id);
+                let kept_millis = if seen.history.end.is_some() { JOB_LOGS_KEPT_MILLIS } else { LOGS_KEPT_MILLIS };
+                seen.traces = Traces::Logs { until_millis: now_millis.saturating_add(kept_millis) };
+                // Should one of this name be wanted again, it is another: a deleted job's end says nothing of the next.
+                seen.history = History::default();
+            }
             Outcome::LogsRemoved(Ok(())) => {
                 self.observed.replicas.remove(id);
                 self.by_container.remove(&id.container_id());

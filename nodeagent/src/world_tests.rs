@@ -5,6 +5,8 @@ use crate::manifest::{ImageConfig, RunConfig};
 use crate::reconcile::LOGS_KEPT_MILLIS;
 use hyphae_api::v1;
 
+const ADDRESS: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1);
+
 /// splitmix64: small, and the same everywhere.
 struct Dice(u64);
 
@@ -190,7 +192,7 @@ impl Simulation {
                     }
                 }
                 let result = if fails { Err(failed) } else { Ok(Started { pid, log_marks: (0, 0) }) };
-                (id, Outcome::Started { generation, stop_grace_millis: 1_000, result })
+                (id, Outcome::Started { generation, address: ADDRESS, stop_grace_millis: 1_000, result })
             }
             Action::Terminate { id } => {
                 if has_effect && self.dice.one_in(2) {
@@ -247,6 +249,7 @@ impl Simulation {
                 let listed = self.containers.iter().map(|(id, (generation, real))| Listed {
                     id: id.clone(),
                     generation: *generation,
+                    address: ADDRESS,
                     stop_grace_millis: 1_000,
                     task: match real {
                         Real::Created => None,
@@ -301,7 +304,8 @@ impl Simulation {
     fn settle(&mut self) {
         self.faults = false;
         for round in 0..400 {
-            self.now_millis += 5_000;
+            // Long enough for the output of jobs to go.
+            self.now_millis += JOB_LOGS_KEPT_MILLIS / 100;
             for _ in 0..self.under_way.len() {
                 self.complete();
             }
@@ -360,4 +364,38 @@ fn whatever_goes_wrong_nothing_is_started_twice_or_stopped_while_wanted_and_in_t
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn a_workload_that_was_deleted_and_made_again_unseen_is_told_by_its_address() {
+    let id = ReplicaId { workload: "a/b".into(), index: 0 };
+    let share = |revision, address: &str| {
+        WantedShare::read(&v1::Share {
+            revision,
+            replicas: vec![v1::Replica {
+                workload: "a/b".into(),
+                generation: 1,
+                kind: "service".into(),
+                image: "x".into(),
+                address: address.into(),
+                ..v1::Replica::default()
+            }],
+        })
+    };
+    let listed = |address: Ipv6Addr| Listed {
+        id: id.clone(),
+        generation: 1,
+        address,
+        stop_grace_millis: 1,
+        task: Some(TaskState::Running { pid: 1 }),
+    };
+    let mut world = World::new(Some(share(1, "fd00::1")), vec![]);
+    world.listed(vec![listed(ADDRESS)], &BTreeMap::new(), 0);
+    assert_eq!(world.decide(0).actions, []);
+    assert!(world.want(share(2, "fd00::2")));
+    assert_eq!(world.decide(0).actions, [Action::Terminate { id: id.clone() }]);
+    // The same after a restart of the agent, which sees only the container.
+    let mut world = World::new(Some(share(2, "fd00::2")), vec![]);
+    world.listed(vec![listed(ADDRESS)], &BTreeMap::new(), 0);
+    assert_eq!(world.decide(0).actions, [Action::Terminate { id }]);
 }

@@ -56,9 +56,14 @@ impl Agent {
                 self.save(&id);
                 let running = self.running.clone();
                 self.actions.spawn(async move {
-                    let (generation, stop_grace_millis) = (wanted.generation, wanted.stop_grace_millis());
                     let result = node.start(&wanted, &image, &running).await;
-                    done.send(Message::Done(id, Outcome::Started { generation, stop_grace_millis, result })).await.ok();
+                    let outcome = Outcome::Started {
+                        generation: wanted.generation,
+                        address: wanted.address,
+                        stop_grace_millis: wanted.stop_grace_millis(),
+                        result,
+                    };
+                    done.send(Message::Done(id, outcome)).await.ok();
                 });
             }
             Action::Terminate { id } => {

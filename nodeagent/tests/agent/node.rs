@@ -109,7 +109,7 @@ fn jobs_complete_or_fail_after_their_retries_and_are_never_run_again() {
     good.kind = "job".into();
     let mut bad = node.replica("a/bad", 0, &image, "exit 7");
     (bad.kind, bad.retries) = ("job".into(), 1);
-    node.want(&[good, bad]);
+    node.want(&[good.clone(), bad]);
     assert_eq!(node.wait_state("a/good", 0, ReplicaState::Completed).exit_code, Some(0));
     let failed = node.wait_state("a/bad", 0, ReplicaState::Failed);
     assert_eq!(failed.reason, "tried 2 times, the last time: exit code 7");
@@ -120,6 +120,14 @@ fn jobs_complete_or_fail_after_their_retries_and_are_never_run_again() {
     assert_eq!(node.wait_state("a/good", 0, ReplicaState::Completed).restarts, 0);
     assert_eq!(node.wait_state("a/bad", 0, ReplicaState::Failed).restarts, 1);
     assert_eq!(node.tasks().len(), 0);
+    // Taken away, its output can still be read; wanted again, it is another job and runs.
+    node.want(&[]);
+    node.wait_state("a/good", 0, ReplicaState::Stopped);
+    let log = LogStart { request: 1, workload: "a/good".into(), ..LogStart::default() };
+    assert_eq!(node.logs(log.clone()).0, "done\n");
+    node.want(&[good]);
+    node.wait_state("a/good", 0, ReplicaState::Completed);
+    assert_eq!(node.logs(log).0, "done\ndone\n");
 }
 
 #[test]
