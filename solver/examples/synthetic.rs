@@ -1,4 +1,4 @@
-//! `cargo run --example synthetic -- [--nodes N] [--services N] [--replicas N] [--used PERCENT] [--seconds N] [--seed N] [--running]`
+//! `cargo run --example synthetic -- [--nodes N] [--services N] [--replicas N] [--used PERCENT] [--seconds N] [--seed N] [--running] [--explain]`
 //!
 //! A made-up cluster of mixed machines in three zones with every family of constraints, solved and shown tier by tier. `--used`
 //! is how much of the scarcest resource the replicas ask for; `--running` solves again with nine in ten replicas
@@ -147,8 +147,8 @@ fn constraints(dice: &mut Dice, workloads: &mut [Workload]) -> Vec<Constraint> {
     list
 }
 
-fn report(title: &str, problem: &Problem, seconds: u64) -> Result<Solution, ProblemError> {
-    let options = SolveOptions { time_limit: Duration::from_secs(seconds), explain: false, ..SolveOptions::default() };
+fn report(title: &str, problem: &Problem, seconds: u64, explain: bool) -> Result<Solution, ProblemError> {
+    let options = SolveOptions { time_limit: Duration::from_secs(seconds), explain, ..SolveOptions::default() };
     let start = Instant::now();
     let solution = solve(problem, &options)?;
     let millis = start.elapsed().as_millis();
@@ -167,19 +167,11 @@ fn report(title: &str, problem: &Problem, seconds: u64) -> Result<Solution, Prob
     }
     for shortage in solution.shortages.iter().take(12) {
         let spec = &problem.workloads[shortage.workload];
-        let named = |c: &&Constraint| {
-            format!("{:?}", c.rule).contains(&format!(": {}", shortage.workload)) && c.weight.is_none()
-        };
-        let rules: Vec<_> = problem.constraints.iter().filter(named).map(|c| &c.rule).collect();
-        println!(
-            "  {} lacks {} of {}, {:?}, on {} nodes, at most {:?} {rules:?}",
-            spec.name,
-            shortage.missing,
-            spec.wanted,
-            spec.demand,
-            spec.eligible.len(),
-            spec.per_node_max
-        );
+        println!("  {} lacks {} of {}, each {:?}", spec.name, shortage.missing, spec.wanted, spec.demand);
+        if explain {
+            println!("    because {:?}, proven: {}", shortage.conflict, shortage.proven);
+            println!("    repairs {:?}", shortage.repairs);
+        }
     }
     Ok(solution)
 }
@@ -196,10 +188,11 @@ fn main() -> Result<(), ProblemError> {
     let mut problem = problem(nodes, services, replicas, used, number("--seed", 1));
     let wanted: u32 = problem.workloads.iter().map(|w| w.wanted).sum();
     println!("{nodes} nodes, {services} services, {wanted} replicas, {} constraints", problem.constraints.len());
-    let solution = report("from nothing", &problem, seconds)?;
+    let explain = arguments.iter().any(|a| a == "--explain");
+    let solution = report("from nothing", &problem, seconds, explain)?;
     if arguments.iter().any(|a| a == "--running") {
         problem.current = solution.placed.into_iter().enumerate().filter(|(i, _)| i % 10 > 0).map(|(_, p)| p).collect();
-        report("with nine in ten running", &problem, seconds)?;
+        report("with nine in ten running", &problem, seconds, explain)?;
     }
     Ok(())
 }

@@ -242,14 +242,25 @@ impl Explainer<'_, '_> {
 
     /// Solves the changed problem from the present placement: is the workload whole, and nobody shorter than before?
     fn helps(&self, layout: &Layout, workload: usize, repair: &Repair) -> bool {
-        let problem = changed(self.instance.problem, repair);
+        let mut problem = changed(self.instance.problem, repair);
         if problem.validate().is_err() {
             return false;
         }
+        // Others that are short must not take what is meant for this one (those that come with it, all or nothing, may).
+        let together =
+            self.instance.rules_of[workload].iter().filter_map(|rule| match &problem.constraints[*rule].rule {
+                Rule::AllOrNothing { workloads } => Some(workloads.clone()),
+                _ => None,
+            });
+        let together: BTreeSet<usize> = together.flatten().chain([workload]).collect();
+        for (index, spec) in problem.workloads.iter_mut().enumerate().filter(|(index, _)| !together.contains(index)) {
+            spec.wanted -= layout.missing(index);
+        }
         let instance = Instance::new(&problem);
         let after = Layout::new(&instance, &self.solved(&instance));
-        let others = (0..problem.workloads.len()).filter(|w| *w != workload);
-        after.missing(workload) == 0 && others.into_iter().all(|w| after.missing(w) <= layout.missing(w))
+        let no_worse =
+            |w: usize| after.missing(w) == 0 || together.contains(&w) && after.missing(w) <= layout.missing(w);
+        after.missing(workload) == 0 && (0..problem.workloads.len()).all(no_worse)
     }
 
     /// The least shortage found quickly for a changed problem, from the present placement.
