@@ -30,7 +30,7 @@ impl Agent {
             }
             Message::Task(TaskEvent::Exited { container_id, pid, code }) => {
                 if let Some(id) = self.world.exited(&container_id, pid, code) {
-                    tracing::info!(replica = %id, "ended");
+                    tracing::debug!(replica = %id, "ended");
                 }
             }
             Message::Task(TaskEvent::OutOfMemory { container_id }) => self.out_of_memory(&container_id),
@@ -148,22 +148,21 @@ impl Agent {
     }
 
     fn hear_done(&mut self, id: &ReplicaId, outcome: Outcome, now: u64) {
-        let text = match &outcome {
-            Outcome::Started { result: Ok(_), .. } => Some(("replica-started", format!("{id} started"))),
+        match &outcome {
+            Outcome::Started { result: Ok(_), .. } => tracing::info!(replica = %id, "started"),
             Outcome::Started { result: Err(failed), .. } => {
-                Some(("replica-not-started", format!("{id} did not start: {}", failed.problem)))
+                tracing::warn!(replica = %id, problem = failed.problem, "did not start");
             }
             Outcome::Collected(Ok(collected)) => {
                 let limit = self.world.wanted.as_ref().and_then(|share| share.replicas.get(id));
                 let limit = limit.map_or(0, |wanted| wanted.spec.limit_memory_bytes);
-                Some(("replica-exited", format!("{id} ended: {}", exit_text(&collected.exit, limit))))
+                let text = format!("{id} ended: {}", exit_text(&collected.exit, limit));
+                tracing::info!("{text}");
+                // The server tells of every state it hears of; how something ended is not one.
+                self.event("replica-exited", Some(id), text);
             }
-            Outcome::Removed(Ok(())) => Some(("replica-removed", format!("{id} removed"))),
-            _ => None,
-        };
-        if let Some((kind, text)) = text {
-            tracing::info!("{text}");
-            self.event(kind, Some(id), text);
+            Outcome::Removed(Ok(())) => tracing::info!(replica = %id, "removed"),
+            _ => {}
         }
         self.world.done(id, outcome, now);
         self.save(id);
