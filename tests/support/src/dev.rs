@@ -181,7 +181,12 @@ impl Dev {
     }
 
     /// The containerd of the test's own, if it was asked for.
-    pub fn containerd(&mut self) -> Option<&mut TestContainerd> {
+    pub fn containerd(&self) -> Option<&TestContainerd> {
+        self.containerd.as_ref()
+    }
+
+    /// The same, to kill it and to start it again.
+    pub fn containerd_mut(&mut self) -> Option<&mut TestContainerd> {
         self.containerd.as_mut()
     }
 

@@ -34,6 +34,14 @@ pub(crate) fn containers(path: &Path) -> Vec<Container> {
     found
 }
 
+/// The ids and first processes of the tasks of the containerd whose state lies below this directory.
+pub fn tasks(path: &Path) -> Vec<(String, u32)> {
+    let namespaces = directories_named(path, "io.containerd.runtime.v2.task", 4).into_iter();
+    let bundles = namespaces.flat_map(|tasks| subdirectories(&tasks)).flat_map(|namespace| subdirectories(&namespace));
+    let pid = |bundle: &Path| std::fs::read_to_string(bundle.join("init.pid")).ok()?.trim().parse().ok();
+    bundles.filter_map(|bundle| Some((file_name(&bundle), pid(&bundle)?))).collect()
+}
+
 impl Container {
     fn read(namespace: &Path, bundle: &Path) -> Self {
         let text = std::fs::read_to_string(bundle.join("config.json")).unwrap_or_default();

@@ -1,0 +1,150 @@
+//! How long from `hyphae apply` to running replicas, beside `ctr run -d` on the same containerd, in one run:
+//!
+//! ```console
+//! # cargo run --workspace --example apply_bench
+//! ```
+//!
+//! `hyphae apply` is timed from its start to its end: it reads and plans, has the plan committed to the log on disk, gives every
+//! replica a network namespace with a routed IPv6 address and a log, and ends when all of them run. `ctr run` gives its
+//! containers none of that; it is the floor. Every image is already there. Medians of several rounds, and their range.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+use hyphae_testing::dev::DevOptions;
+use hyphae_testing::{Dev, ImageSpec, unique, wait_until};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const COUNTS: [usize; 3] = [1, 10, 50];
+const ROUNDS: usize = 3;
+/// More starts at once are no faster on two cores.
+const PARALLEL: usize = 4;
+
+fn main() {
+    if hyphae_testing::skip_unless_root_and_containerd() {
+        return;
+    }
+    let binary = binary();
+    let mut dev = Dev::start_with(&binary, &DevOptions { own_containerd: true, ..DevOptions::default() });
+    let image = dev.push("bench", "1", &ImageSpec::busybox().entrypoint(["sleep", "3600"])).reference;
+    // Both sides have the image before anything is timed.
+    apply(&dev, 1);
+    delete(&dev);
+    let namespace = unique("bench");
+    let mut ctr = Ctr { dev, namespace, image };
+    ctr.pull();
+
+    println!(
+        "medians of {ROUNDS} rounds (range), in seconds; build: {}",
+        if cfg!(debug_assertions) { "debug" } else { "release" }
+    );
+    println!(
+        "{:>8}  {:>20}  {:>20}  {:>20}  {:>9}  {:>9}",
+        "replicas", "hyphae apply", "ctr run", "ctr run, 4 at once", "ratio", "ratio 4"
+    );
+    for count in COUNTS {
+        let mut times: [Vec<Duration>; 3] = Default::default();
+        for _ in 0..ROUNDS {
+            times[0].push(apply(&ctr.dev, count));
+            delete(&ctr.dev);
+            times[1].push(ctr.run(count, 1));
+            times[2].push(ctr.run(count, PARALLEL));
+        }
+        let [hyphae, one, four] = times.map(Summary::of);
+        println!(
+            "{count:>8}  {:>20}  {:>20}  {:>20}  {:>9.2}  {:>9.2}",
+            hyphae.show(),
+            one.show(),
+            four.show(),
+            hyphae.median / one.median,
+            hyphae.median / four.median
+        );
+    }
+}
+
+/// The binary that was built beside this example.
+fn binary() -> String {
+    let here = std::env::current_exe().expect("a running program has a path");
+    let binary: Option<PathBuf> =
+        here.parent().and_then(|examples| examples.parent()).map(|target| target.join("hyphae"));
+    let binary = binary.filter(|path| path.is_file()).expect("hyphae is built first: cargo build --workspace");
+    binary.to_string_lossy().into_owned()
+}
+
+fn apply(dev: &Dev, replicas: usize) -> Duration {
+    let spec = format!(
+        "service \"bench\" {{\n    image \"localhost:5500/bench:1\"\n    replicas {replicas}\n    resources cpu=0.01 memory=\"8MiB\"\n    stop-grace \"0s\"\n}}\n"
+    );
+    dev.write("bench.kdl", &spec);
+    let begun = Instant::now();
+    dev.run(["apply", "--yes", "bench.kdl"]).success();
+    let took = begun.elapsed();
+    assert_eq!(dev.pids().len(), replicas, "apply ends when all of them run");
+    took
+}
+
+fn delete(dev: &Dev) {
+    dev.run(["delete", "--yes", "default/bench"]).success();
+    wait_until("all replicas are gone", Duration::from_secs(60), || dev.pids().is_empty().then_some(()));
+}
+
+struct Ctr {
+    dev: Dev,
+    namespace: String,
+    image: String,
+}
+
+impl Ctr {
+    fn ctr(&self, arguments: &[&str]) -> hyphae_testing::Finished {
+        let socket = self.dev.containerd().expect("the benchmark brings its own").socket();
+        let mut all = vec!["--namespace", self.namespace.as_str()];
+        all.extend(arguments);
+        self.dev.ctr(&socket, &all)
+    }
+
+    fn pull(&mut self) {
+        let pulled = ["images", "pull", "--plain-http", self.image.as_str()];
+        self.ctr(&pulled).success();
+    }
+
+    /// Starts so many, so many at a time; then removes them, untimed.
+    fn run(&self, count: usize, parallel: usize) -> Duration {
+        let ids: Vec<String> = (0..count).map(|_| unique("c")).collect();
+        let next = AtomicUsize::new(0);
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            for _ in 0..parallel.min(count) {
+                scope.spawn(|| {
+                    while let Some(id) = ids.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        self.ctr(&["run", "--detach", &self.image, id]).success();
+                    }
+                });
+            }
+        });
+        let took = begun.elapsed();
+        for id in &ids {
+            self.ctr(&["tasks", "rm", "--force", id]);
+            self.ctr(&["containers", "rm", id]).success();
+        }
+        took
+    }
+}
+
+struct Summary {
+    median: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Summary {
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        let at = |index: usize| times[index].as_secs_f64();
+        Self { median: at(times.len() / 2), least: at(0), most: at(times.len() - 1) }
+    }
+
+    fn show(&self) -> String {
+        format!("{:.2} ({:.2}-{:.2})", self.median, self.least, self.most)
+    }
+}
