@@ -109,7 +109,7 @@ fn nothing_is_left(dev: &Dev) {
     let processes = remains::processes(dev.path());
     assert!(processes.is_empty(), "{processes:?}");
     assert_eq!(remains::mounts_below(dev.path()), Vec::<std::path::PathBuf>::new());
-    let namespaces = remains::network_namespaces(dev.node());
+    let namespaces = remains::network_namespaces(&hyphae_testing::dev::replica_namespaces(dev.node()));
     assert!(namespaces.is_empty(), "{namespaces:?}");
     assert_eq!(remains::cgroups(dev.node()), Vec::<std::path::PathBuf>::new());
 }

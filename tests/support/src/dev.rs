@@ -3,6 +3,7 @@
 use crate::process::{Background, Finished, command, finish, program};
 use crate::wait::wait_until;
 use crate::{ImageSpec, Netns, Scratch, TestContainerd, TestRegistry, image, unique};
+use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -116,6 +117,7 @@ impl Dev {
         let containerd = options.own_containerd.then(|| TestContainerd::start_in(Some(&netns)));
         let registry = TestRegistry::start_in(Some(&netns), Some(REGISTRY_PORT));
         let node = unique("dev");
+        scratch.note_namespace(&replica_namespaces(&node));
         let mut dev = Self { process: None, hyphae, node, containerd, registry: Some(registry), scratch, netns };
         dev.start_again();
         dev
@@ -235,6 +237,12 @@ impl Dev {
         ctr.arg("--address").arg(socket).args(arguments);
         finish(ctr, Duration::from_secs(60))
     }
+}
+
+/// How the names of the network namespaces of a node's replicas begin.
+pub fn replica_namespaces(node: &str) -> String {
+    let digest = Sha256::digest(format!("hyphae-{node}"));
+    digest.iter().take(4).fold("hy-".to_owned(), |text, byte| format!("{text}{byte:02x}")) + "-"
 }
 
 impl Drop for Dev {

@@ -139,6 +139,13 @@ pub fn cgroups(part: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Removes the cgroup that the agents of this machine share, unless one of them still has something in it.
+pub fn remove_shared_cgroup() {
+    for directory in cgroup_directories("/hyphae") {
+        let _ = std::fs::remove_dir(directory);
+    }
+}
+
 /// The processes whose command lines name a directory or something in it.
 pub fn processes(path: &Path) -> Vec<(u32, String)> {
     let ours = command_lines().into_iter().filter(|(pid, words)| *pid != std::process::id() && names(words, path));

@@ -55,7 +55,8 @@ impl Scratch {
         self.path.join(name)
     }
 
-    /// Notes a network namespace, so that it goes even if this process is killed.
+    /// Notes a network namespace, so that it goes even if this process is killed; a name that ends with "-" means all that
+    /// begin so.
     pub fn note_namespace(&self, name: &str) {
         let file = self.path.join(NAMESPACES);
         let before = std::fs::read_to_string(&file).unwrap_or_default();
@@ -110,7 +111,15 @@ pub fn tear_down(path: &Path) {
         container.remove();
     }
     let noted = std::fs::read_to_string(path.join(NAMESPACES)).unwrap_or_default();
-    let mut namespaces: Vec<String> = noted.lines().map(str::to_owned).collect();
+    let mut namespaces = Vec::new();
+    for name in noted.lines().filter(|name| name.len() > 3) {
+        match name.ends_with('-') {
+            true => {
+                namespaces.extend(remains::network_namespaces(name).into_iter().filter(|one| one.starts_with(name)))
+            }
+            false => namespaces.push(name.to_owned()),
+        }
+    }
     namespaces.extend(containers.iter().filter_map(|container| container.network_namespace.clone()));
     for name in namespaces {
         netns::delete(&name);
