@@ -66,7 +66,7 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
     if skip_unless_root_and_containerd() {
         return;
     }
-    let mut dev = start(&DevOptions { data_tmpfs_bytes: Some(24 << 20), ..DevOptions::default() });
+    let mut dev = start(&DevOptions { data_tmpfs_bytes: Some(128 << 20), ..DevOptions::default() });
     dev.apply("a.kdl", &service("a", 1, "")).success();
     let revision = dev.status()["revision"].as_u64().unwrap();
     // All that is left, taken by somebody else.

@@ -124,7 +124,9 @@ fn out_of_memory_is_reported_as_such() {
     let mut dev = Dev::start(BINARY);
     // `tail` keeps what it reads, and /dev/zero never ends a line.
     dev.push("hungry", "1", &ImageSpec::busybox().entrypoint(["tail", "/dev/zero"]));
-    apply_in_vain(&dev, "hungry.kdl", &service("hungry", "hungry:1", ""));
+    // It may run for a moment, which is all that `apply` waits for.
+    dev.write("hungry.kdl", &service("hungry", "hungry:1", ""));
+    dev.run(["apply", "--yes", "--detach", "hungry.kdl"]).success();
     let replicas = dev
         .wait_for("default/hungry", "killed by the memory limit", |replicas| replicas.iter().any(|one| one.oom_killed));
     assert_eq!(only(&replicas).exit_code, Some(137));

@@ -52,12 +52,12 @@ fn hello_runs_scales_updates_and_goes_without_a_trace() {
     let inside = dev.pid_of("hello/counter", counters[0].index);
     let url = format!("http://[{}]:8080/healthz", greeters[2].address.unwrap());
     let mut wget = std::process::Command::new("nsenter");
-    wget.args(["--net", "--mount", "--target", &inside.to_string(), "/bin/wget", "-q", "-T", "5", "-O", "-", &url]);
+    wget.args(["--net", "--mount", "--pid", "--target", &inside.to_string(), "/bin/wget", "-q", "-O", "-", &url]);
     assert_eq!(hyphae_testing::process::finish(wget, Duration::from_secs(30)).success().stdout, "ok\n");
 
     // What the operator sees of it.
     let logs = dev.run(["logs", "hello/web"]).success().stdout;
-    assert!(logs.contains("listens on [::]:8080") && logs.contains("response:200"), "{logs}");
+    assert!(logs.contains("listens on [::]:8080") && logs.contains("hello from greeter"), "{logs}");
     let explain = dev.run(["explain", "hello/greeter"]).success();
     assert!(explain.stdout.contains(dev.node()), "{}", explain.stdout);
     let nodes = dev.run(["nodes"]).success().stdout;
@@ -97,9 +97,15 @@ fn hello_runs_scales_updates_and_goes_without_a_trace() {
     dev.run(["delete", "--yes", "hello/web", "hello/greeter", "hello/counter"]).success();
     wait_until("all is gone", Duration::from_secs(20), || dev.pids().is_empty().then_some(()));
     assert_eq!(dev.replicas("hello/web"), []);
-    let links = dev.netns().run("ip", &["-o", "link"]).success().stdout;
-    assert_eq!(links.lines().count(), 1, "only the loopback: {links}");
-    assert_eq!(remains::cgroups("hello-web-"), Vec::<std::path::PathBuf>::new());
+    let links = || dev.netns().run("ip", &["-o", "link"]).success().stdout.lines().count();
+    wait_until("only the loopback is left", Duration::from_secs(20), || (links() == 1).then_some(()));
+    assert_eq!(
+        remains::cgroups(dev.node())
+            .into_iter()
+            .filter(|path| !path.ends_with(format!("hyphae-{}", dev.node())))
+            .collect::<Vec<_>>(),
+        Vec::<std::path::PathBuf>::new()
+    );
     assert_eq!(dev.stop(), Some(0), "{}", dev.log());
     nothing_is_left(&dev);
 }

@@ -68,8 +68,9 @@ fn killed_in_the_middle_of_applies_it_keeps_what_it_acknowledged() {
         // From before the commit to after it: each round a bit later.
         std::thread::sleep(Duration::from_millis(5 + 60 * round));
         dev.kill9();
-        let finished = applying.join().unwrap();
         dev.start_again();
+        // One that was acknowledged goes on watching when the server is back.
+        let finished = applying.join().unwrap();
         if finished.code == 0 {
             acknowledged.push(name);
         }

@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// The programs of busybox that images have as commands.
-const APPLETS: [&str; 36] = [
+const APPLETS: [&str; 37] = [
     "awk", "cat", "chmod", "cp", "cut", "date", "dd", "echo", "env", "expr", "false", "grep", "head", "hostname",
     "httpd", "id", "ip", "kill", "ls", "mkdir", "mv", "nc", "ps", "rm", "sed", "seq", "sh", "sleep", "sort", "tail",
-    "test", "tr", "true", "uname", "wc", "wget",
+    "test", "timeout", "tr", "true", "uname", "wc", "wget",
 ];
 
 /// What an image holds and how it starts.

@@ -1,6 +1,6 @@
 //! What `hyphae status --format json` says, and the processes behind it.
 
-use crate::Dev;
+use crate::{Dev, TestContainerd};
 use crate::process::Finished;
 use crate::remains;
 use crate::wait::try_wait_until;
@@ -118,7 +118,8 @@ impl Dev {
 
     /// The first processes of all replicas that containerd runs, by container id.
     pub fn pids(&self) -> BTreeMap<String, u32> {
-        remains::tasks(self.path()).into_iter().collect()
+        let places = [Some(self.path()), self.containerd().map(TestContainerd::path)];
+        places.into_iter().flatten().flat_map(remains::tasks).collect()
     }
 
     /// The first process of one replica.

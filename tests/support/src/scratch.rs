@@ -21,7 +21,7 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{:x}-{:x}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A directory that goes away with everything that belongs to it.
+/// A directory that goes away with everything that belongs to it; unless HYPHAE_KEEP is set, for a look at what happened.
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
@@ -73,7 +73,9 @@ impl Default for Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if std::env::var_os("HYPHAE_KEEP").is_some() {
-            eprintln!("kept: {}", self.path.display());
+            // Without an owner no sweep takes it.
+            let _ = std::fs::remove_file(self.path.join(OWNER));
+            eprintln!("kept: {}; remove it with `hyphae-sweep {0}`", self.path.display());
             return;
         }
         tear_down(&self.path);
