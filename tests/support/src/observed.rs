@@ -1,9 +1,9 @@
 //! What `hyphae status --format json` says, and the processes behind it.
 
-use crate::{Dev, TestContainerd};
 use crate::process::Finished;
 use crate::remains;
 use crate::wait::try_wait_until;
+use crate::{Dev, TestContainerd};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::{Ipv6Addr, SocketAddr};

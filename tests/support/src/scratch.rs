@@ -129,7 +129,8 @@ pub fn tear_down(path: &Path) {
     for mount in remains::mounts_below(path).into_iter().rev() {
         let _ = umount2(&mount, MntFlags::MNT_DETACH);
     }
-    if let Err(error) = std::fs::remove_dir_all(path) {
+    let removed = std::fs::remove_dir_all(path);
+    if let Err(error) = removed.or_else(|error| if path.exists() { Err(error) } else { Ok(()) }) {
         eprintln!("{} could not be removed: {error}", path.display());
     }
 }
