@@ -136,6 +136,21 @@ impl Drop for Running {
     }
 }
 
+/// The cgroups that the agent's replicas were made in, which outlive it.
+struct Cgroups {
+    namespace: String,
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        let mut directories = hyphae_testing::remains::cgroups(&self.namespace);
+        directories.sort_by_key(|path| std::cmp::Reverse(path.as_os_str().len()));
+        for directory in directories {
+            std::fs::remove_dir(directory).ok();
+        }
+    }
+}
+
 /// The whole. Fields are dropped in this order: the agent first, the files last.
 pub(crate) struct TestNode {
     agent: Option<Running>,
@@ -143,6 +158,8 @@ pub(crate) struct TestNode {
     heard: Server,
     pub(crate) registry: TestRegistry,
     pub(crate) containerd: TestContainerd,
+    /// After containerd, with which the containers go.
+    _cgroups: Cgroups,
     pub(crate) netns: Netns,
     pub(crate) config: AgentConfig,
     prefix: String,
@@ -162,7 +179,9 @@ impl TestNode {
         // Namespaces do not share addresses, so every test may have the same prefix.
         let prefix = "fd12:3456:789a:0:1".to_owned();
         let heard = Server { heard: Arc::default(), prefix: format!("{prefix}::/80") };
+        let cgroups = Cgroups { namespace: config.containerd_namespace.clone() };
         let mut node = Self {
+            _cgroups: cgroups,
             agent: None,
             server: None,
             heard,
