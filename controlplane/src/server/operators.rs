@@ -225,23 +225,27 @@ impl ControlPlane for Operators {
         let state = self.shared.consensus.applied();
         let action = OperateAction::Logs(gates::workload_facts(&name, workload(&state, &name)?));
         self.shared.gates.operate(&state, &user, &action)?;
-        let chosen = state.replicas_of(&name).filter(|(id, _)| request.index.is_none_or(|index| index == id.index));
+        // A job's replica that has ended left its output on its node.
+        let running = state.replicas_of(&name).map(|(id, record)| (id.index, record.node.as_str()));
+        let ended = state.finished_on.iter().filter(|(id, _)| id.workload == name);
+        let ended = ended.map(|(id, node)| (id.index, node.as_str()));
+        let chosen = running.chain(ended).filter(|(index, _)| request.index.is_none_or(|chosen| chosen == *index));
         let (to_reader, chunks) = mpsc::channel(QUEUE);
         let mut guards = Vec::new();
         let mut problem = None;
-        for (id, record) in chosen {
+        for (index, node) in chosen {
             let start = LogStart {
                 request: 0,
                 workload: name.clone(),
-                index: id.index,
+                index,
                 follow: request.follow,
                 tail_lines: request.tail_lines,
             };
-            match Links::start_log(SharedLinks(self.shared.clone()), &record.node, start, to_reader.clone()) {
+            match Links::start_log(SharedLinks(self.shared.clone()), node, start, to_reader.clone()) {
                 Ok(guard) => guards.push(guard),
                 Err(status) => {
                     let data = format!("{}\n", status.message()).into_bytes();
-                    let notice = LogChunk { index: id.index, data, stream: "hyphae".to_owned() };
+                    let notice = LogChunk { index, data, stream: "hyphae".to_owned() };
                     let _ = to_reader.try_send(Ok(notice));
                     problem = Some(status);
                 }

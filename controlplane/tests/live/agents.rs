@@ -53,6 +53,9 @@ async fn a_job_that_completes_leaves_the_share_and_is_counted() {
     let status = status_of(&server, "default/web").await;
     assert_eq!((status.completed, status.replicas[0].exit_code), (1, Some(0)));
     assert_eq!((status.replicas[0].state(), status.replicas[0].node.as_str()), (ReplicaState::Completed, "n1"));
+    let request = LogsRequest { workload: "web".into(), index: Some(0), follow: false, tail_lines: 0 };
+    let _logs = server.client().await.logs(request).await.unwrap();
+    assert_eq!(agent.log_start().await.index, 0, "its output is still on the node");
     server.shutdown().await;
 }
 
