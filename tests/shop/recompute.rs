@@ -235,7 +235,7 @@ fn check_proofs(entries: &[Value], plan: &Value, found: &mut Vec<String>) {
             found.push(format!("bound above value: {entry}"));
         }
         all_proven &= exact;
-        if entry["proven"] != Value::from(all_proven) {
+        if entry["proven"] != all_proven {
             found.push(format!("proven is not what the bounds say: {entry}"));
         }
     }

@@ -131,17 +131,16 @@ impl Difference<'_> {
     }
 
     fn moves(&self, leaving: &[(&str, u32)], arriving: &[(&str, u32)]) -> Vec<Change> {
-        let mut pairs: BTreeMap<(&str, &str), (Vec<u32>, Vec<u32>)> = BTreeMap::new();
+        let mut moves: BTreeMap<(&str, &str), Change> = BTreeMap::new();
         for ((from, old), (to, new)) in leaving.iter().zip(arriving) {
-            let pair = pairs.entry((from, to)).or_default();
-            pair.0.push(*old);
-            pair.1.push(*new);
+            let moved = moves.entry((from, to)).or_insert_with(|| {
+                change(Action::Move, self.name, Some(from), Some(to), self.why_move(from), Vec::new())
+            });
+            moved.replicas.push(*old);
+            moved.new_replicas.push(*new);
+            moved.count += 1;
         }
-        let moved = pairs.into_iter().map(|((from, to), (old, new))| Change {
-            new_replicas: new,
-            ..change(Action::Move, self.name, Some(from), Some(to), self.why_move(from), old)
-        });
-        moved.collect()
+        moves.into_values().collect()
     }
 
     fn grouped(&self, action: Action, replicas: &[(&str, u32)], runs: &OnNodes<'_>) -> Vec<Change> {

@@ -327,7 +327,7 @@ impl RaftLogStorage<TypeConfig> for Store {
                 Ok(())
             })
             .await;
-        let told = result.as_ref().map(|()| ()).map_err(|error| io::Error::new(error.kind(), error.to_string()));
+        let told = result.as_ref().copied().map_err(|error| io::Error::new(error.kind(), error.to_string()));
         callback.io_completed(told);
         result
     }

@@ -106,11 +106,11 @@ pub(super) fn bounds(cx: &mut Cx<'_>, node: &KdlNode) -> (Option<Spanned<u32>>, 
     let min = fields.prop("min").and_then(|value| cx.count(&value, "min", 0..=COUNT_MAX));
     let max = fields.prop("max").and_then(|value| cx.count(&value, "max", 0..=COUNT_MAX));
     cx.finish(fields);
-    if let (Some(min), Some(max)) = (&min, &max) {
-        if min.value > max.value {
-            let label = format!("more than max={}", max.value);
-            cx.error("hyphae::contradiction", min.span, "min is greater than max", label, "exchange the two");
-        }
+    if let (Some(min), Some(max)) = (&min, &max)
+        && min.value > max.value
+    {
+        let label = format!("more than max={}", max.value);
+        cx.error("hyphae::contradiction", min.span, "min is greater than max", label, "exchange the two");
     }
     (min, max)
 }

@@ -37,11 +37,11 @@ pub(super) fn constraint(cx: &mut Cx<'_>, node: &KdlNode) -> Option<ConstraintRu
 
 fn selector(cx: &mut Cx<'_>, node: &KdlNode, into: &mut Labels) {
     super::inventory::labels(cx, node, into, &[]);
-    if let Some(kind) = into.get("kind") {
-        if !["service", "job", "daemon"].contains(&kind.value.as_str()) {
-            let (span, help) = (kind.span, suggest(&kind.value, ["service", "job", "daemon"]));
-            cx.error("hyphae::bad_value", span, "there is no such kind of workload", "unknown kind", help);
-        }
+    if let Some(kind) = into.get("kind")
+        && !["service", "job", "daemon"].contains(&kind.value.as_str())
+    {
+        let (span, help) = (kind.span, suggest(&kind.value, ["service", "job", "daemon"]));
+        cx.error("hyphae::bad_value", span, "there is no such kind of workload", "unknown kind", help);
     }
 }
 

@@ -213,18 +213,15 @@ fn scale(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
         target_cpu_permille = cpu.and_then(|value| cx.permille(&value, "the target"));
         cx.finish(fields);
     }
-    if let Replicas::Fixed(count) = &workload.replicas {
-        if count.span != workload.image.span && cx.slice(count.span).starts_with(|c: char| c.is_ascii_digit()) {
-            let diagnostic = Diagnostic::error(
-                "hyphae::contradiction",
-                head,
-                "`scale` and `replicas` exclude each other",
-                "given too",
-            )
-            .other(count.span, "the number is fixed here")
-            .help("keep one of the two");
-            cx.push(diagnostic);
-        }
+    if let Replicas::Fixed(count) = &workload.replicas
+        && count.span != workload.image.span
+        && cx.slice(count.span).starts_with(|c: char| c.is_ascii_digit())
+    {
+        let diagnostic =
+            Diagnostic::error("hyphae::contradiction", head, "`scale` and `replicas` exclude each other", "given too")
+                .other(count.span, "the number is fixed here")
+                .help("keep one of the two");
+        cx.push(diagnostic);
     }
     let (Some(min), Some(max)) = (min, max) else {
         let help = "write `scale min=3 max=40 { target cpu=0.6 }`";
@@ -461,17 +458,17 @@ fn update(cx: &mut Cx<'_>, node: &KdlNode) -> Update {
     }
     cx.finish(fields);
     let none = |amount: CountOrPercent| matches!(amount, CountOrPercent::Count(0) | CountOrPercent::Percent(0));
-    if let Some(down) = max_unavailable.as_ref().filter(|down| none(down.value)) {
-        if max_surge.as_ref().is_none_or(|surge| none(surge.value)) {
-            let help = "allow at least one: `max-unavailable=1`";
-            cx.error(
-                "hyphae::contradiction",
-                down.span,
-                "nothing could ever be updated",
-                "none may be down, none may be added",
-                help,
-            );
-        }
+    if let Some(down) = max_unavailable.as_ref().filter(|down| none(down.value))
+        && max_surge.as_ref().is_none_or(|surge| none(surge.value))
+    {
+        let help = "allow at least one: `max-unavailable=1`";
+        cx.error(
+            "hyphae::contradiction",
+            down.span,
+            "nothing could ever be updated",
+            "none may be down, none may be added",
+            help,
+        );
     }
     Update { max_unavailable, max_surge }
 }

@@ -22,10 +22,11 @@ fn edges(model: &Model) -> Edges<'_> {
     for (name, workload) in &model.workloads {
         let hard = workload.place.iter().filter(|rule| rule.weight.is_none());
         for rule in hard {
-            if let PlaceKind::Near { to, .. } = &rule.kind {
-                if to.value != *name && model.workloads.contains_key(&to.value) {
-                    edges.entry(name).or_default().push((&to.value, rule.span));
-                }
+            if let PlaceKind::Near { to, .. } = &rule.kind
+                && to.value != *name
+                && model.workloads.contains_key(&to.value)
+            {
+                edges.entry(name).or_default().push((&to.value, rule.span));
             }
         }
     }

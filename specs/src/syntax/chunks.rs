@@ -96,21 +96,19 @@ struct Splitter<'a> {
 impl Splitter<'_> {
     fn take(&mut self, at: usize, token: &Token, tokens: &[Token]) {
         match token.kind {
-            TokenKind::Newline if self.open.is_empty() => {
-                if self.last.is_none_or(|last| last.kind != TokenKind::Slashdash) {
-                    self.cut(at + 1, tokens);
-                }
+            TokenKind::Newline
+                if self.open.is_empty() && self.last.is_none_or(|last| last.kind != TokenKind::Slashdash) =>
+            {
+                self.cut(at + 1, tokens);
             }
             TokenKind::Open => self.enter(at, token),
-            TokenKind::Close => {
-                if self.open.pop().is_none() {
-                    self.flaw(
-                        *token,
-                        "this brace closes nothing",
-                        "no block is open here",
-                        "remove it, or look for a block above that is closed once too often",
-                    );
-                }
+            TokenKind::Close if self.open.pop().is_none() => {
+                self.flaw(
+                    *token,
+                    "this brace closes nothing",
+                    "no block is open here",
+                    "remove it, or look for a block above that is closed once too often",
+                );
             }
             TokenKind::Bad(flaw) => {
                 self.bad(*token, flaw);

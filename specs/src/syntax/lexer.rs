@@ -130,13 +130,13 @@ fn token(rest: &str, first: bool) -> (TokenKind, usize) {
 }
 
 fn quoted(rest: &str) -> (TokenKind, usize) {
-    if let Some(body) = rest.strip_prefix("\"\"\"") {
-        if body.starts_with(is_newline) {
-            return match closing(body, |at| at.starts_with("\"\"\""), false) {
-                Some(len) => (TokenKind::Text, 3 + len + 3),
-                None => (TokenKind::Bad(Flaw::OpenBlockString), rest.len()),
-            };
-        }
+    if let Some(body) = rest.strip_prefix("\"\"\"")
+        && body.starts_with(is_newline)
+    {
+        return match closing(body, |at| at.starts_with("\"\"\""), false) {
+            Some(len) => (TokenKind::Text, 3 + len + 3),
+            None => (TokenKind::Bad(Flaw::OpenBlockString), rest.len()),
+        };
     }
     match closing(&rest[1..], |at| at.starts_with('"'), true) {
         Some(len) => (TokenKind::Text, 1 + len + 1),

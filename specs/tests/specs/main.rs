@@ -23,9 +23,8 @@ fn checked(text: &str) -> Checked {
 fn only_problem(text: &str, severity: Severity, underlined: &str, message: &str, help: &str) -> Diagnostic {
     let sources = sources(text);
     let all: Vec<Diagnostic> = check(&sources).diagnostics.iter().cloned().collect();
-    let [only] = all.as_slice() else {
-        panic!("expected one problem, not {}:\n{}", all.len(), hyphae_specs::render(&all, &sources, false));
-    };
+    assert_eq!(all.len(), 1, "expected one problem:\n{}", hyphae_specs::render(&all, &sources, false));
+    let only = &all[0];
     assert_eq!(only.message, message);
     assert_eq!(sources.slice(only.span), underlined, "underlined for: {message}");
     assert_eq!(only.severity, severity);
