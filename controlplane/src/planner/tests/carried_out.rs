@@ -115,6 +115,8 @@ fn a_host_port_is_taken_once_on_a_node() {
     let document = planned(&state, spec);
     assert_eq!(document.status, Status::Shortage);
     assert!(document.assignments.iter().all(|assignment| assignment.count == 1));
+    let conflict: Vec<&str> = document.unplaced[0].conflict.iter().map(|c| c.constraint.as_str()).collect();
+    assert!(conflict.iter().any(|text| text.contains("host port 80/tcp")), "{conflict:?}");
 }
 
 #[test]
