@@ -116,6 +116,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// As [`duration`], or none at all: "0s".
+pub(crate) fn duration_or_none(text: &str) -> Result<Duration, String> {
+    if text == "0s" { Ok(Duration::ZERO) } else { duration(text) }
+}
+
 /// "team/user": a user who belongs to the team.
 pub(crate) fn user(text: &str) -> Result<UserFacts, String> {
     match text.split_once('/') {

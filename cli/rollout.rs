@@ -27,6 +27,11 @@ impl Goal {
         Self { workloads }
     }
 
+    /// Whether anything is to run.
+    pub(crate) fn wants_replicas(&self) -> bool {
+        self.workloads.values().any(|nodes| !nodes.is_empty())
+    }
+
     /// Whether nothing is to be waited for.
     pub(crate) fn is_empty(&self) -> bool {
         self.workloads.is_empty()

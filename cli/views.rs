@@ -2,7 +2,7 @@
 
 use crate::render::listing::time;
 use crate::render::status::state_name;
-use hyphae_api::v1::{Event, NodeStatus, NodesReply, ReplicaStatus, Resources, StatusReply, WorkloadStatus};
+use hyphae_api::v1::{Event, NodeStatus, NodesReply, ReplicaStatus, Resources, RolloutStatus, StatusReply, WorkloadStatus};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -10,13 +10,38 @@ use std::collections::BTreeMap;
 #[derive(Debug, Serialize)]
 pub(crate) struct StatusView<'a> {
     revision: u64,
+    /// The plan that is being carried out.
+    rollout: Option<RolloutView<'a>>,
     workloads: Vec<WorkloadView<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct RolloutView<'a> {
+    revision: u64,
+    waves: u32,
+    released: u32,
+    waiting_for: &'a [String],
+}
+
+impl<'a> RolloutView<'a> {
+    fn of(rollout: &'a RolloutStatus) -> Self {
+        Self {
+            revision: rollout.revision,
+            waves: rollout.waves,
+            released: rollout.released,
+            waiting_for: &rollout.waiting_for,
+        }
+    }
 }
 
 impl<'a> StatusView<'a> {
     /// Of a server's answer.
     pub(crate) fn of(reply: &'a StatusReply) -> Self {
-        Self { revision: reply.revision, workloads: reply.workloads.iter().map(WorkloadView::of).collect() }
+        Self {
+            revision: reply.revision,
+            rollout: reply.rollout.as_ref().map(RolloutView::of),
+            workloads: reply.workloads.iter().map(WorkloadView::of).collect(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `hyphae apply`: shows a plan, asks, has the cluster carry it out, and watches until it is healthy.
 
-use crate::args::duration;
+use crate::args::{duration, duration_or_none};
 use crate::client::{Client, ServerArgs, refusal};
 use crate::confirm::confirm;
 use crate::failure::{Failure, Outcome};
@@ -13,9 +13,12 @@ use hyphae_api::v1::{ApplyRequest, StatusRequest};
 use hyphae_controlplane::plan::{Inputs, PlanDocument, Status};
 use std::path::PathBuf;
 use std::time::Duration;
+use tokio::time::Instant;
 
-/// Time between two looks at the cluster.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// Shortest time between two looks at the cluster; a look that takes long is not repeated at once.
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
+/// A look may take this part of the time.
+const LOOK_SHARE: u32 = 4;
 
 /// Show a plan, ask, carry it out, and watch until everything runs.
 ///
@@ -59,6 +62,9 @@ pub(crate) struct ConsentArgs {
     /// How long to watch; what does not run by then is shown, and the exit code is 1
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5m")]
     timeout: Duration,
+    /// How long everything must have run without an exit before it counts; "0s": not at all
+    #[arg(long, value_name = "TIME", value_parser = duration_or_none, default_value = "1s")]
+    settle: Duration,
 }
 
 /// Plans or takes the saved plan, and goes on from there.
@@ -94,7 +100,11 @@ fn saved_plan(paths: &[PathBuf]) -> Result<Option<Planned>, Failure> {
 /// Shows the plan, asks, applies, watches.
 pub(crate) async fn carry_out(client: &mut Client, planned: &Planned, consent: &ConsentArgs) -> Result<Outcome, Failure> {
     let document = &planned.document;
-    output::data(&render::plan::plan(document))?;
+    // With --yes the plan is carried out whether or not somebody reads it to its end.
+    match output::data(&render::plan::plan(document)) {
+        Err(Failure::ClosedPipe) if consent.yes => {}
+        shown => shown?,
+    }
     if document.status == Status::Denied {
         return Ok(Outcome::Denied);
     }
@@ -113,7 +123,7 @@ pub(crate) async fn carry_out(client: &mut Client, planned: &Planned, consent: &
     if consent.detach || goal.is_empty() {
         return Ok(outcome);
     }
-    match watch(client, &goal, applied.revision, consent.timeout).await? {
+    match watch(client, &goal, applied.revision, consent).await? {
         Ending::Reached => {
             output::note(&paint(GOOD, done_words(document)));
             Ok(outcome)
@@ -138,10 +148,16 @@ enum Ending {
     LeftAlone,
 }
 
-async fn watch(client: &mut Client, goal: &Goal, applied: u64, timeout: Duration) -> Result<Ending, Failure> {
+async fn watch(
+    client: &mut Client,
+    goal: &Goal,
+    applied: u64,
+    consent: &ConsentArgs,
+) -> Result<Ending, Failure> {
     let mut last = Vec::new();
+    let settle = if goal.wants_replicas() { consent.settle } else { Duration::ZERO };
     let ending = tokio::select! {
-        ending = tokio::time::timeout(timeout, follow(client, goal, applied, &mut last)) => ending,
+        ending = tokio::time::timeout(consent.timeout, follow(client, goal, applied, settle, &mut last)) => ending,
         _ = tokio::signal::ctrl_c() => {
             output::note("no longer watching; the plan is carried out all the same: see `hyphae status`");
             return Ok(Ending::LeftAlone);
@@ -154,7 +170,7 @@ async fn watch(client: &mut Client, goal: &Goal, applied: u64, timeout: Duration
         }
         Ok(Ok(Verdict::Hopeless | Verdict::Waiting)) => "what is missing has failed and will not run by itself".to_string(),
         Ok(Err(failure)) => return Err(failure),
-        Err(_) => format!("not everything runs after {}", render::amounts::millis(millis(timeout))),
+        Err(_) => format!("not everything runs after {}", render::amounts::millis(millis(consent.timeout))),
     };
     output::note(&format!("{} {why}:", paint(BAD, "error:")));
     for workload in last.iter().filter(|workload| !workload.settled) {
@@ -173,11 +189,14 @@ async fn follow(
     client: &mut Client,
     goal: &Goal,
     applied: u64,
+    settle: Duration,
     last: &mut Vec<Progress>,
 ) -> Result<Verdict, Failure> {
     let mut display = RolloutDisplay::new();
     let mut away = false;
+    let mut reached_at = None;
     loop {
+        let asked_at = Instant::now();
         // All workloads: a name that is gone by now would be an error.
         match client.status(StatusRequest::default()).await {
             Ok(reply) => {
@@ -185,8 +204,10 @@ async fn follow(
                 let (progress, verdict) = judge(goal, applied, &reply.into_inner());
                 display.show(&progress);
                 *last = progress;
-                if verdict != Verdict::Waiting {
-                    return Ok(verdict);
+                match verdict {
+                    Verdict::Waiting => reached_at = None,
+                    Verdict::Reached if reached_at.get_or_insert(asked_at).elapsed() < settle => {}
+                    decided => return Ok(decided),
                 }
             }
             Err(status) if status.code() == tonic::Code::Unavailable => {
@@ -197,7 +218,7 @@ async fn follow(
             }
             Err(status) => return Err(refusal(status)),
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(LOOK_EVERY_MIN.max(asked_at.elapsed() * LOOK_SHARE)).await;
     }
 }
 

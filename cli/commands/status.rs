@@ -38,14 +38,18 @@ pub(crate) async fn run(args: StatusArgs) -> Result<Outcome, Failure> {
     known(&names, &reply)?;
     match args.format {
         Format::Json => output::json(&views::StatusView::of(&reply))?,
-        Format::Text if reply.workloads.is_empty() => {
+        Format::Text if reply.workloads.is_empty() && reply.rollout.is_none() => {
             output::note("nothing is deployed; `hyphae apply FILES` deploys what the files describe");
         }
-        Format::Text if args.replicas || !names.is_empty() => {
-            let text = render::status::workloads(&reply.workloads) + "\n";
-            output::data(&(text + &render::status::replicas(&reply.workloads, now_unix_millis())))?;
+        Format::Text => {
+            let mut text = render::status::workloads(&reply.workloads);
+            text.push_str(&reply.rollout.as_ref().map(render::status::rollout).unwrap_or_default());
+            if args.replicas || !names.is_empty() {
+                text.push('\n');
+                text.push_str(&render::status::replicas(&reply.workloads, now_unix_millis()));
+            }
+            output::data(&text)?;
         }
-        Format::Text => output::data(&render::status::workloads(&reply.workloads))?,
     }
     Ok(Outcome::Done)
 }

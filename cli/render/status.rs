@@ -4,7 +4,7 @@ use crate::render::amounts::age;
 use crate::render::style::{BAD, BOLD, DIM, GOOD, WARN, clean, paint};
 use crate::render::table::{Cell, table};
 use anstyle::Style;
-use hyphae_api::v1::{ReplicaState, ReplicaStatus, WorkloadStatus};
+use hyphae_api::v1::{ReplicaState, ReplicaStatus, RolloutStatus, WorkloadStatus};
 use std::fmt::Write;
 
 /// One row for each workload.
@@ -23,6 +23,14 @@ fn workload_row(workload: &WorkloadStatus) -> Vec<Cell> {
         Cell::plain(workload.generation.to_string()),
         Cell::plain(&workload.image),
     ]
+}
+
+/// "revision 7 is being carried out: wave 2 of 3, waiting for …".
+pub(crate) fn rollout(rollout: &RolloutStatus) -> String {
+    let waves = format!("wave {} of {}", rollout.released, rollout.waves);
+    let waiting: Vec<_> = rollout.waiting_for.iter().map(|what| clean(what)).collect();
+    let waiting = if waiting.is_empty() { String::new() } else { format!(", waiting for {}", waiting.join(", ")) };
+    format!("\n{} {waves}{waiting}\n", paint(WARN, format!("revision {} is being carried out:", rollout.revision)))
 }
 
 /// A workload's condition in a few words: the worst thing about it first.
