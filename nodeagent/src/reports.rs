@@ -64,9 +64,12 @@ impl Reports {
 
     fn look(&mut self, world: &World, now_millis: u64) {
         let wanted = world.wanted.as_ref().map(|share| &share.replicas);
-        let ids = world.observed.replicas.keys().chain(wanted.into_iter().flat_map(BTreeMap::keys));
+        let known = world.observed.replicas.keys().chain(wanted.into_iter().flat_map(BTreeMap::keys));
+        // One that never came to have anything here (its image could not be pulled) ends without a trace; its end is told all the same.
+        let told = self.told.iter().flatten();
+        let unfinished = told.filter(|(_, status)| status.state() != ReplicaState::Stopped).map(|(id, _)| id);
         let mut present = BTreeMap::new();
-        for id in ids {
+        for id in known.chain(unfinished) {
             let wanted = wanted.and_then(|wanted| wanted.get(id)).map(|wanted| &**wanted);
             let subject = Subject {
                 id,
@@ -94,4 +97,36 @@ impl Reports {
 /// Ended, and collecting it has not failed.
 fn is_being_collected(seen: &Seen) -> bool {
     matches!(seen.container, Container::Exited { .. }) && seen.stopping.is_none() && seen.hold_until_millis == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replica::WantedShare;
+    use hyphae_api::v1::{Replica, Share};
+
+    #[test]
+    fn the_end_of_a_replica_that_never_had_anything_here_is_told_once() {
+        let replica = Replica {
+            workload: "a/b".into(),
+            generation: 1,
+            kind: "service".into(),
+            image: "registry.example/b:1".into(),
+            address: "fd00::1".into(),
+            ..Replica::default()
+        };
+        let share = |replicas: Vec<Replica>| WantedShare::read(&Share { revision: 1, replicas });
+        let mut world = World::new(Some(share(vec![replica])), Vec::new());
+        world.observed.runtime = Runtime::Listed;
+        let mut reports = Reports::new("n1");
+        let mut states = |world: &World| {
+            let report = reports.due(world, 0)?;
+            reports.told();
+            Some(report.replicas.iter().map(ReplicaStatus::state).collect::<Vec<_>>())
+        };
+        assert_eq!(states(&world), Some(vec![ReplicaState::Pending]));
+        world.wanted = Some(share(Vec::new()));
+        assert_eq!(states(&world), Some(vec![ReplicaState::Stopped]));
+        assert_eq!(states(&world), None);
+    }
 }
