@@ -48,10 +48,18 @@ pub(crate) enum Failure {
     Files(Vec<String>),
     /// A file cannot be written.
     #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, #[source] source: std::io::Error },
+    Write {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     /// Nothing listens on the socket, or it is not ours to use.
     #[error("cannot reach the server at {}", socket.display())]
-    Connect { socket: PathBuf, #[source] source: std::io::Error },
+    Connect {
+        socket: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     /// The server answered with an error, or the connection broke in the middle.
     #[error("{message}")]
     Server { message: String, help: Option<String> },

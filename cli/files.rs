@@ -302,12 +302,15 @@ mod tests {
         let Err(Failure::Files(problems)) = read(&paths) else { panic!("must fail") };
         let root_name = format!("{}/", root.path().display());
         let problems: Vec<String> = problems.iter().map(|problem| problem.replace(&root_name, "")).collect();
-        assert_eq!(problems, [
-            "cannot read gone.kdl: no such file or directory",
-            "notes.txt is not a .kdl or .cedar file",
-            "bad.kdl is not UTF-8 text: byte 1 does not belong to any character",
-            "big.kdl is larger than 4 MiB",
-        ]);
+        assert_eq!(
+            problems,
+            [
+                "cannot read gone.kdl: no such file or directory",
+                "notes.txt is not a .kdl or .cedar file",
+                "bad.kdl is not UTF-8 text: byte 1 does not belong to any character",
+                "big.kdl is larger than 4 MiB",
+            ]
+        );
         let Err(Failure::Files(problems)) = read(&[root.path().join("empty")]) else { panic!("must fail") };
         assert!(problems[0].ends_with("empty holds no .kdl or .cedar file"), "{problems:?}");
     }

@@ -34,12 +34,17 @@ pub(crate) fn offline(
     let mut state = planner::offline_state(inventory).map_err(|error| problems(&error))?;
     // The policies among the files are those in force: what they say to the user is asked, not whether the user may replace them.
     let policies = inputs.files.iter().filter(|file| file.file.ends_with(".cedar"));
-    state.policies = policies.map(|file| StoredSource { file: file.file.clone(), line: 1, text: file.text.clone() }).collect();
+    state.policies =
+        policies.map(|file| StoredSource { file: file.file.clone(), line: 1, text: file.text.clone() }).collect();
     planner::plan(&planner::Request { state: &state, inputs, user, deadline }).map_err(|error| problems(&error))
 }
 
 /// Has the server plan. Without a deadline the server takes its own.
-pub(crate) async fn online(client: &mut Client, inputs: Inputs, deadline: Option<Duration>) -> Result<Planned, Failure> {
+pub(crate) async fn online(
+    client: &mut Client,
+    inputs: Inputs,
+    deadline: Option<Duration>,
+) -> Result<Planned, Failure> {
     let _spinner = Spinner::start("planning");
     let files = inputs.files.into_iter().map(|file| SourceFile { name: file.file, text: file.text }).collect();
     let deadline_millis = deadline.map_or(0, |deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));

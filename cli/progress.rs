@@ -71,7 +71,7 @@ impl RolloutDisplay {
                         if workload.settled {
                             bar.finish();
                             all.remove(bar);
-                            let _ = all.println(line(workload));
+                            all.suspend(|| output::note(&line(workload)));
                             bars.remove(&workload.workload);
                         }
                     }

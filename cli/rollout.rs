@@ -130,8 +130,8 @@ fn hopeless(progress: &Progress) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hyphae_api::v1::RolloutStatus;
     use ReplicaState::{Backoff, Completed, Failed, Pulling, Running, Stopped, Stopping};
+    use hyphae_api::v1::RolloutStatus;
 
     fn goal(workload: &str, nodes: &[(&str, u32)]) -> Goal {
         let nodes = nodes.iter().map(|(node, count)| ((*node).to_string(), *count)).collect();
@@ -154,7 +154,10 @@ mod tests {
     #[test]
     fn reached_when_all_run_where_planned_at_the_current_generation() {
         let two = [("n1", 1), ("n2", 1)];
-        assert_eq!(verdict(&two, vec![replica(0, "n1", 2, Running, 0), replica(1, "n2", 2, Running, 0)]), Verdict::Reached);
+        assert_eq!(
+            verdict(&two, vec![replica(0, "n1", 2, Running, 0), replica(1, "n2", 2, Running, 0)]),
+            Verdict::Reached
+        );
         let old_generation = vec![replica(0, "n1", 2, Running, 0), replica(1, "n2", 1, Running, 0)];
         assert_eq!(verdict(&two, old_generation), Verdict::Waiting);
         let elsewhere = vec![replica(0, "n1", 2, Running, 0), replica(1, "n1", 2, Running, 0)];

@@ -2,7 +2,9 @@
 
 use crate::render::listing::time;
 use crate::render::status::state_name;
-use hyphae_api::v1::{Event, NodeStatus, NodesReply, ReplicaStatus, Resources, RolloutStatus, StatusReply, WorkloadStatus};
+use hyphae_api::v1::{
+    Event, NodeStatus, NodesReply, ReplicaStatus, Resources, RolloutStatus, StatusReply, WorkloadStatus,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

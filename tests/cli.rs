@@ -219,19 +219,22 @@ fn specs_may_come_from_standard_input() {
 fn colours_are_never_written_into_pipes_nor_where_they_are_not_wanted() {
     let fixture = shop();
     assert!(!fixture.run(&PLAN).stdout.contains('\u{1b}'));
-    let output = Command::new(HYPHAE).args(PLAN).current_dir(fixture.path()).env_clear().env("CLICOLOR_FORCE", "1").output();
+    let output =
+        Command::new(HYPHAE).args(PLAN).current_dir(fixture.path()).env_clear().env("CLICOLOR_FORCE", "1").output();
     assert!(String::from_utf8_lossy(&output.expect("it runs").stdout).contains('\u{1b}'));
 }
 
 // ---- formatting ----
 
-const UNTIDY: &str = "service \"web\"   team=\"a\" {\n  // why\n image \"x/web:1\"\n      replicas   2; priority 3\n}\n";
+const UNTIDY: &str =
+    "service \"web\"   team=\"a\" {\n  // why\n image \"x/web:1\"\n      replicas   2; priority 3\n}\n";
 
 #[test]
 fn fmt_writes_in_place_and_then_has_nothing_to_do() {
     let fixture = check("fmt", &[("web.kdl", UNTIDY)], &["fmt", "web.kdl"]);
     let tidy = fixture.read("web.kdl");
-    let expected = "service \"web\" team=\"a\" {\n    // why\n    image \"x/web:1\"\n    replicas 2\n    priority 3\n}\n";
+    let expected =
+        "service \"web\" team=\"a\" {\n    // why\n    image \"x/web:1\"\n    replicas 2\n    priority 3\n}\n";
     assert_eq!(tidy, expected);
     assert_eq!(fixture.run(&["fmt", "--check", "web.kdl"]).code, 0);
     assert_eq!(fixture.read("web.kdl"), tidy);
@@ -343,7 +346,9 @@ team "storefront"
 #[test]
 fn circular_near_is_told_with_the_circle() {
     let service = |name: &str, near: &str| {
-        format!("service \"{name}\" {{\n    image \"x/{name}:1\"\n    place {{\n        near \"{near}\" within=\"zone\"\n    }}\n}}\n")
+        format!(
+            "service \"{name}\" {{\n    image \"x/{name}:1\"\n    place {{\n        near \"{near}\" within=\"zone\"\n    }}\n}}\n"
+        )
     };
     let text = service("a", "b") + &service("b", "c") + &service("c", "a");
     check("circular_near", &[("circle.kdl", &text)], &["validate", "circle.kdl"]);
@@ -440,7 +445,8 @@ fn a_denied_plan_names_policy_file_and_line() {
 fn policies_judge_whom_as_names() {
     let policy = "permit (principal in Team::\"storefront\", action, resource);\npermit (principal is Service, action == Action::\"place\", resource);\n";
     let fixture = Fixture::new(&[("nodes.kdl", NODES), ("shop.kdl", SHOP), ("team.cedar", policy)]);
-    let plan_as = |user: &str| fixture.run(&["plan", "--inventory", "nodes.kdl", "--as", user, "shop.kdl", "team.cedar"]);
+    let plan_as =
+        |user: &str| fixture.run(&["plan", "--inventory", "nodes.kdl", "--as", user, "shop.kdl", "team.cedar"]);
     let (alice, bob) = (plan_as("storefront/alice"), plan_as("payments/bob"));
     assert_eq!(alice.code, 0, "{}{}", alice.stdout, alice.stderr);
     assert_eq!(bob.code, 3, "{}{}", bob.stdout, bob.stderr);

@@ -98,7 +98,11 @@ fn saved_plan(paths: &[PathBuf]) -> Result<Option<Planned>, Failure> {
 }
 
 /// Shows the plan, asks, applies, watches.
-pub(crate) async fn carry_out(client: &mut Client, planned: &Planned, consent: &ConsentArgs) -> Result<Outcome, Failure> {
+pub(crate) async fn carry_out(
+    client: &mut Client,
+    planned: &Planned,
+    consent: &ConsentArgs,
+) -> Result<Outcome, Failure> {
     let document = &planned.document;
     // With --yes the plan is carried out whether or not somebody reads it to its end.
     match output::data(&render::plan::plan(document)) {
@@ -125,7 +129,7 @@ pub(crate) async fn carry_out(client: &mut Client, planned: &Planned, consent: &
     }
     match watch(client, &goal, applied.revision, consent).await? {
         Ending::Reached => {
-            output::note(&paint(GOOD, done_words(document)));
+            output::note(&paint(GOOD, done_words(document, &goal)));
             Ok(outcome)
         }
         Ending::NotReached => Ok(Outcome::Failed),
@@ -133,8 +137,9 @@ pub(crate) async fn carry_out(client: &mut Client, planned: &Planned, consent: &
     }
 }
 
-fn done_words(document: &PlanDocument) -> &'static str {
+fn done_words(document: &PlanDocument, goal: &Goal) -> &'static str {
     match document.status {
+        _ if !goal.wants_replicas() => "what was to go is gone",
         Status::Shortage => "everything that could be placed runs",
         _ => "everything runs as planned",
     }
@@ -148,12 +153,7 @@ enum Ending {
     LeftAlone,
 }
 
-async fn watch(
-    client: &mut Client,
-    goal: &Goal,
-    applied: u64,
-    consent: &ConsentArgs,
-) -> Result<Ending, Failure> {
+async fn watch(client: &mut Client, goal: &Goal, applied: u64, consent: &ConsentArgs) -> Result<Ending, Failure> {
     let mut last = Vec::new();
     let settle = if goal.wants_replicas() { consent.settle } else { Duration::ZERO };
     let ending = tokio::select! {
@@ -168,7 +168,9 @@ async fn watch(
         Ok(Ok(Verdict::Replaced(revision))) => {
             format!("another plan has been applied since (revision {revision}), before everything of this one ran")
         }
-        Ok(Ok(Verdict::Hopeless | Verdict::Waiting)) => "what is missing has failed and will not run by itself".to_string(),
+        Ok(Ok(Verdict::Hopeless | Verdict::Waiting)) => {
+            "what is missing has failed and will not run by itself".to_string()
+        }
         Ok(Err(failure)) => return Err(failure),
         Err(_) => format!("not everything runs after {}", render::amounts::millis(millis(consent.timeout))),
     };

@@ -37,7 +37,8 @@ async fn set(server: &ServerArgs, node: String, schedulable: bool) -> Result<Out
     let mut client = server.connect().await?;
     let request = SetNodeSchedulableRequest { node: node.clone(), schedulable };
     let revision = client.set_node_schedulable(request).await.map_err(refusal)?.into_inner().revision;
-    let what = if schedulable { "takes replicas again" } else { "is cordoned: it keeps what it has and gets nothing new" };
+    let what =
+        if schedulable { "takes replicas again" } else { "is cordoned: it keeps what it has and gets nothing new" };
     output::note(&format!("{node} {what} (revision {revision})"));
     Ok(Outcome::Done)
 }

@@ -192,7 +192,10 @@ impl Containerd {
     async fn start(directory: &Path) -> Result<(Self, PathBuf), Failure> {
         let process = ContainerdProcess::start(directory).await.map_err(|source| Failure::Part {
             what: "containerd cannot be started".to_string(),
-            help: Some("is it installed? On Debian: apt install containerd runc; or name one with --containerd-socket".to_string()),
+            help: Some(
+                "is it installed? On Debian: apt install containerd runc; or name one with --containerd-socket"
+                    .to_string(),
+            ),
             source: source.into(),
         })?;
         let socket = process.socket().to_path_buf();

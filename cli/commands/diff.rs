@@ -45,7 +45,10 @@ pub(crate) async fn run(args: DiffArgs) -> Result<Outcome, Failure> {
     output::data(&differences)?;
     let only_stored = old.keys().filter(|key| !new.contains_key(*key)).count();
     if only_stored > 0 {
-        output::note(&paint(DIM, format!("{} only in the cluster: applying these files leaves that as it is", counted(only_stored, "spec"))));
+        output::note(&paint(
+            DIM,
+            format!("{} only in the cluster: applying these files leaves that as it is", counted(only_stored, "spec")),
+        ));
     }
     if differences.is_empty() {
         output::note("no differences");

@@ -3,9 +3,9 @@
 use crate::commands::validate::source;
 use crate::failure::{Failure, Outcome};
 use crate::files::{Kinds, Reader, STDIN_NAME, replace};
+use crate::output;
 use crate::render::style::counted;
 use crate::render::text_diff::text_diff;
-use crate::output;
 use hyphae_controlplane::plan::InputFile;
 use hyphae_specs::Sources;
 use std::path::{Path, PathBuf};
@@ -89,5 +89,9 @@ fn format_all(files: Vec<InputFile>) -> Result<Vec<Formatted>, Failure> {
             }
         }
     }
-    if problems.is_empty() { Ok(formatted) } else { Err(Failure::Problems { problems, outcome: "nothing was formatted" }) }
+    if problems.is_empty() {
+        Ok(formatted)
+    } else {
+        Err(Failure::Problems { problems, outcome: "nothing was formatted" })
+    }
 }

@@ -21,9 +21,7 @@ pub(crate) mod validate;
 use crate::failure::Failure;
 
 /// Runs a command that waits for others.
-pub(crate) fn asynchronously<T>(
-    command: impl Future<Output = Result<T, Failure>>,
-) -> Result<T, Failure> {
+pub(crate) fn asynchronously<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|source| Failure::Part {
         what: "cannot start the threads this needs".to_string(),
         help: None,

@@ -80,7 +80,8 @@ pub(crate) fn source(file: &InputFile) -> Source {
 }
 
 fn contents(model: &hyphae_specs::Model, policies: usize) -> String {
-    let of = |kind: hyphae_specs::WorkloadKind| model.workloads.values().filter(|workload| workload.kind == kind).count();
+    let of =
+        |kind: hyphae_specs::WorkloadKind| model.workloads.values().filter(|workload| workload.kind == kind).count();
     let counts = [
         (of(hyphae_specs::WorkloadKind::Service), "service"),
         (of(hyphae_specs::WorkloadKind::Job), "job"),
@@ -92,5 +93,9 @@ fn contents(model: &hyphae_specs::Model, policies: usize) -> String {
     ];
     let words: Vec<String> =
         counts.iter().filter(|(count, _)| *count > 0).map(|(count, noun)| counted(*count, noun)).collect();
-    if words.is_empty() { "nothing in it, and nothing wrong".to_string() } else { format!("{}, no problems", words.join(", ")) }
+    if words.is_empty() {
+        "nothing in it, and nothing wrong".to_string()
+    } else {
+        format!("{}, no problems", words.join(", "))
+    }
 }

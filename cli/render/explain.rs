@@ -87,7 +87,12 @@ mod tests {
         ];
         nodes.extend((10..22).map(|number| node(format!("n{number}"), 0, &["memory: 1GiB needed, 256MiB free"])));
         let rule = |hard, line, text: &str| ExplainedRule {
-            rule: Conflict { file: Some("shop.kdl".into()), line: Some(line), column: Some(9), constraint: text.into() },
+            rule: Conflict {
+                file: Some("shop.kdl".into()),
+                line: Some(line),
+                column: Some(9),
+                constraint: text.into(),
+            },
             hard,
         };
         let explained = Explanation {
@@ -96,7 +101,10 @@ mod tests {
             kind: "service".into(),
             wanted: 3,
             placed: 3,
-            rules: vec![rule(true, 14, "separate within=\"node\" limit=2"), rule(false, 15, "prefer disk=\"ssd\" weight=5")],
+            rules: vec![
+                rule(true, 14, "separate within=\"node\" limit=2"),
+                rule(false, 15, "prefer disk=\"ssd\" weight=5"),
+            ],
             nodes,
         };
         insta::assert_snapshot!(anstream::adapter::strip_str(&explanation(&explained)).to_string());

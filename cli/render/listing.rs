@@ -94,7 +94,8 @@ mod tests {
             text(&whole),
             "2023-11-14T22:13:20.000Z  replica-exited    storefront/web on n1: exit code 3 next start in 8 s\n"
         );
-        let bare = Event { kind: "applied".into(), text: "revision 3".into(), unix_millis: u64::MAX, ..Default::default() };
+        let bare =
+            Event { kind: "applied".into(), text: "revision 3".into(), unix_millis: u64::MAX, ..Default::default() };
         assert_eq!(text(&bare), "-  applied           revision 3\n");
     }
 }

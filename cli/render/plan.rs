@@ -58,7 +58,12 @@ pub(crate) fn summary_words(document: &PlanDocument) -> String {
     let mut names: Vec<&str> = document.changes.iter().map(|change| change.workload.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    format!("{} replica{} of {}", what.join(", "), if replicas == 1 { "" } else { "s" }, counted(names.len(), "workload"))
+    format!(
+        "{} replica{} of {}",
+        what.join(", "),
+        if replicas == 1 { "" } else { "s" },
+        counted(names.len(), "workload")
+    )
 }
 
 fn summary(document: &PlanDocument) -> String {
@@ -71,7 +76,11 @@ fn summary(document: &PlanDocument) -> String {
         }
         Status::Denied => paint(BAD, "denied by policy, cannot be applied"),
     };
-    format!("{} {}; {verdict}\n", paint(BOLD, format!("Plan at revision {}:", document.revision)), summary_words(document))
+    format!(
+        "{} {}; {verdict}\n",
+        paint(BOLD, format!("Plan at revision {}:", document.revision)),
+        summary_words(document)
+    )
 }
 
 fn totals<'a>(changes: impl Iterator<Item = &'a Change>) -> BTreeMap<Action, u64> {
@@ -144,7 +153,8 @@ fn changes_of(changes: &[&Change]) -> String {
 fn places(action: Action, changes: &[&Change]) -> String {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for change in changes {
-        let name = |node: &Option<String>| node.as_deref().map_or_else(|| "?".to_string(), |node| clean(node).into_owned());
+        let name =
+            |node: &Option<String>| node.as_deref().map_or_else(|| "?".to_string(), |node| clean(node).into_owned());
         let place = match action {
             Action::Start => name(&change.to),
             Action::Stop => name(&change.from),

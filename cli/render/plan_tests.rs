@@ -95,10 +95,7 @@ fn a_shortage_is_told_as_prose_with_lines_and_repairs() {
                 conflict(None, None, "memory: 4GiB needed, 1GiB free"),
             ],
             repairs: vec![
-                RepairEntry {
-                    text: "add 1 node like n3".into(),
-                    adds: Some("1 node c7g.large in zone c".into()),
-                },
+                RepairEntry { text: "add 1 node like n3".into(), adds: Some("1 node c7g.large in zone c".into()) },
                 RepairEntry { text: "want 2 replicas fewer".into(), adds: None },
             ],
             proven: true,
@@ -152,8 +149,7 @@ fn a_plan_of_thousands_of_replicas_stays_readable() {
 #[test]
 fn control_characters_of_a_document_never_reach_the_terminal() {
     let mut document = document();
-    document.changes =
-        vec![change(Action::Start, "a/\u{1b}[31mb", None, Some("n\u{7}1"), 1, "why\u{1b}]0;title\u{7}")];
+    document.changes = vec![change(Action::Start, "a/\u{1b}[31mb", None, Some("n\u{7}1"), 1, "why\u{1b}]0;title\u{7}")];
     let text = text(&document);
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
 }
