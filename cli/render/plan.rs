@@ -261,15 +261,27 @@ fn proof(document: &PlanDocument) -> String {
         counted(solve.variables, "variable"),
         counted(solve.constraints, "constraint")
     );
-    let width = |column: fn(&TierEntry) -> String| {
-        document.tiers.iter().map(|tier| column(tier).chars().count()).max().unwrap_or(0)
-    };
-    let (names, values) = (width(tier_name), width(|tier| tier_value(tier, tier.value)));
-    for tier in &document.tiers {
-        let (name, value) = (tier_name(tier), tier_value(tier, tier.value));
-        let _ = writeln!(text, "  {name:<names$}  {value:<values$}  {}", tier_proof(tier));
+    let rows = proof_rows(document);
+    let names = rows.iter().map(|row| row.0.chars().count()).max().unwrap_or(0);
+    let values = rows.iter().map(|row| row.1.chars().count()).max().unwrap_or(0);
+    for (name, value, proof) in rows {
+        let _ = writeln!(text, "  {name:<names$}  {value:<values$}  {proof}");
     }
     text
+}
+
+/// Name, value and proof of each tier; priorities of which nothing is missing share a row.
+fn proof_rows(document: &PlanDocument) -> Vec<(String, String, String)> {
+    let is_whole = |tier: &&TierEntry| tier.priority.is_some() && tier.value == 0 && tier.proven;
+    let whole = document.tiers.iter().filter(is_whole).count();
+    let row = |tier: &TierEntry| (tier_name(tier), tier_value(tier, tier.value), tier_proof(tier));
+    if whole < 2 {
+        return document.tiers.iter().map(row).collect();
+    }
+    let name = format!("shortage ({whole} priorities)");
+    let shared = (name, "0".to_string(), paint(GOOD, "proven optimal"));
+    let others = document.tiers.iter().filter(|tier| !is_whole(tier)).map(row);
+    std::iter::once(shared).chain(others).collect()
 }
 
 fn tier_name(tier: &TierEntry) -> String {

@@ -78,7 +78,7 @@ fn apply(dev: &Dev, replicas: usize) -> Duration {
     );
     dev.write("bench.kdl", &spec);
     let begun = Instant::now();
-    dev.run(["apply", "--yes", "bench.kdl"]).success();
+    dev.run(["apply", "--yes", "--settle", "0s", "bench.kdl"]).success();
     let took = begun.elapsed();
     assert_eq!(dev.pids().len(), replicas, "apply ends when all of them run");
     took
