@@ -6,7 +6,7 @@ use super::sources::Merged;
 use super::template::template;
 use crate::state::{State, Template};
 use hyphae_solver::{Constraint, NodeIdx, Objective, Placed, Problem, Rule, Shape, Topology, TopologyIdx, WorkloadIdx};
-use hyphae_specs::{Labels, PlaceKind, PlaceRule, Replicas, Sources, Span, Strategy, Workload, WorkloadKind};
+use hyphae_specs::{PlaceKind, PlaceRule, Replicas, Sources, Span, Strategy, Workload, WorkloadKind};
 use std::collections::BTreeMap;
 
 /// The solver's problem and what its indices mean.
@@ -45,18 +45,8 @@ impl Origin {
 
 /// A workload's own placement rules and those of every constraint that applies to it.
 pub(super) fn rules_of<'a>(workload: &'a Workload, merged: &'a Merged) -> impl Iterator<Item = &'a PlaceRule> {
-    let applying = merged.model.constraints.values().filter(|constraint| applies(&constraint.applies_to, workload));
+    let applying = merged.model.constraints.values().filter(|constraint| constraint.applies(workload));
     workload.place.iter().chain(applying.flat_map(|constraint| &constraint.place))
-}
-
-/// "team", "kind" and "name" count as labels of a workload.
-fn applies(wanted: &Labels, workload: &Workload) -> bool {
-    wanted.iter().all(|(key, value)| match key.as_str() {
-        "team" => workload.team_name() == value.value,
-        "kind" => workload.kind.as_str() == value.value,
-        "name" => workload.name.value == value.value,
-        key => workload.labels.get(key).is_some_and(|label| label.value == value.value),
-    })
 }
 
 /// Builds the problem.

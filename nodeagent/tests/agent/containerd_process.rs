@@ -19,6 +19,7 @@ async fn it_answers_ends_and_can_be_started_again_on_the_same_directory() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "puts a file in the way")]
 async fn one_that_cannot_run_is_told_with_the_end_of_its_log() {
     if skip_unless_root_and_containerd() {
         return;

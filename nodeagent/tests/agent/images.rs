@@ -76,7 +76,7 @@ fn what_is_here_starts_while_the_registry_is_down_and_the_rest_when_it_is_back()
     let here = node.push("here", &ImageSpec::busybox()).reference;
     let later = node.push("later", &ImageSpec::busybox().file("/later", "x")).reference;
     let first = node.replica("a/here", 0, &here, FOREVER);
-    node.want(&[first.clone()]);
+    node.want(std::slice::from_ref(&first));
     node.wait_state("a/here", 0, ReplicaState::Running);
     node.registry.stop();
     // A new agent, which has pulled nothing itself.

@@ -25,13 +25,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 type Outbound = mpsc::Sender<Result<ServerMessage, Status>>;
 
+/// Standard output, standard error, and how the stream ended.
+type Output = (Vec<u8>, Vec<u8>, Option<String>);
+
 /// What the played server knows.
 #[derive(Default)]
 struct Heard {
     hello: Option<Hello>,
     statuses: BTreeMap<(String, u32), ReplicaStatus>,
     events: Vec<Event>,
-    logs: BTreeMap<u64, (Vec<u8>, Vec<u8>, Option<String>)>,
+    logs: BTreeMap<u64, Output>,
     heartbeats: u64,
     share: Share,
     agent: Option<Outbound>,
@@ -128,10 +131,10 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
         let ended = self.thread.take().map(JoinHandle::join);
-        if let Some(Err(panic)) = ended {
-            if !std::thread::panicking() {
-                std::panic::resume_unwind(panic);
-            }
+        if let Some(Err(panic)) = ended
+            && !std::thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
         }
     }
 }
