@@ -98,14 +98,17 @@ fn progress(name: &str, nodes: &BTreeMap<String, u32>, status: Option<&WorkloadS
     };
     let Some(status) = status else { return progress };
     let mut missing = nodes.clone();
-    for replica in &status.replicas {
+    // Those of a job that have completed come last: some may have done so before this plan, and then count for nothing.
+    let mut replicas: Vec<&ReplicaStatus> = status.replicas.iter().collect();
+    replicas.sort_by_key(|replica| replica.state() == ReplicaState::Completed);
+    for replica in replicas {
         let good = matches!(replica.state(), ReplicaState::Running | ReplicaState::Completed);
         match missing.get_mut(&replica.node).filter(|missing| **missing > 0) {
             Some(missing) if good && replica.generation == status.generation => {
                 *missing -= 1;
                 progress.ready += 1;
             }
-            _ if replica.state() == ReplicaState::Stopped => {}
+            _ if matches!(replica.state(), ReplicaState::Stopped | ReplicaState::Completed) => {}
             _ => {
                 *progress.others.entry(replica.state).or_default() += 1;
                 if matches!(replica.state(), ReplicaState::Backoff | ReplicaState::Failed) {
@@ -192,6 +195,14 @@ mod tests {
     #[test]
     fn a_job_is_reached_when_it_has_completed() {
         assert_eq!(verdict(&[("n1", 1)], vec![replica(0, "n1", 2, Completed, 0)]), Verdict::Reached);
+    }
+
+    #[test]
+    fn what_a_job_has_completed_before_counts_for_nothing() {
+        let before = replica(0, "n1", 2, Completed, 0);
+        assert_eq!(verdict(&[("n1", 1)], vec![before.clone(), replica(1, "n1", 2, Pulling, 0)]), Verdict::Waiting);
+        assert_eq!(verdict(&[("n1", 1)], vec![before.clone(), replica(1, "n1", 2, Running, 0)]), Verdict::Reached);
+        assert_eq!(verdict(&[("n1", 1)], vec![before, replica(1, "n1", 2, Completed, 0)]), Verdict::Reached);
     }
 
     #[test]

@@ -66,12 +66,14 @@ impl Fixture {
         self.0.path()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the fixture's files")]
     fn write(&self, name: &str, bytes: &[u8]) {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().expect("within the directory")).expect("directories can be made");
         std::fs::write(path, bytes).expect("files can be written");
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the fixture's files")]
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path().join(name)).expect("the file is there")
     }
@@ -402,6 +404,7 @@ fn missing_and_foreign_files_are_told_all_at_once() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a sparse file")]
 fn a_file_of_100_mb_is_refused_without_being_read() {
     let fixture = Fixture::new(&[]);
     let file = std::fs::File::create(fixture.path().join("big.kdl")).expect("a file");

@@ -104,7 +104,7 @@ struct Node {
 /// Whose containerd it is.
 enum Containerd {
     /// Started by us; `None`: it has ended, and is to be started again.
-    Ours { process: Option<ContainerdProcess>, directory: PathBuf },
+    Ours { process: Option<Box<ContainerdProcess>>, directory: PathBuf },
     /// The machine's.
     Foreign,
 }
@@ -199,7 +199,7 @@ impl Containerd {
             source: source.into(),
         })?;
         let socket = process.socket().to_path_buf();
-        Ok((Self::Ours { process: Some(process), directory: directory.to_path_buf() }, socket))
+        Ok((Self::Ours { process: Some(Box::new(process)), directory: directory.to_path_buf() }, socket))
     }
 
     /// Starts ours again whenever it has ended; never returns.
@@ -216,7 +216,7 @@ impl Containerd {
             tokio::time::sleep(pause).await;
             match ContainerdProcess::start(directory).await {
                 Ok(started) => {
-                    *process = Some(started);
+                    *process = Some(Box::new(started));
                     pause = RESTART_AFTER;
                 }
                 Err(error) => {

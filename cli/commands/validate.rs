@@ -54,7 +54,7 @@ struct Checked {
 
 fn check(files: &[InputFile], colour: bool) -> Checked {
     let (cedar, kdl): (Vec<&InputFile>, Vec<&InputFile>) = files.iter().partition(|file| file.file.ends_with(".cedar"));
-    let sources = Sources(kdl.into_iter().map(|file| source(file)).collect());
+    let sources = Sources(kdl.into_iter().map(source).collect());
     let hyphae_specs::Checked { model, diagnostics, .. } = hyphae_specs::check(&sources);
     let policies = load_policies(&cedar);
     let policy_errors = policies.as_ref().err().map_or(&[] as &[_], |errors| errors.as_slice());

@@ -106,7 +106,7 @@ pub(crate) fn replicas(workloads: &[WorkloadStatus], now_unix_millis: u64) -> St
     text
 }
 
-/// "storefront/web[2]".
+/// `storefront/web[2]`.
 pub(crate) fn replica_name(workload: &WorkloadStatus, replica: &ReplicaStatus) -> String {
     format!("{}[{}]", clean(&workload.name), replica.index)
 }

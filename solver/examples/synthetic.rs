@@ -120,6 +120,7 @@ fn constraints(dice: &mut Dice, workloads: &mut [Workload]) -> Vec<Constraint> {
     let mut list = Vec::new();
     let count = workloads.len();
     let mut hard = |rule| list.push(Constraint { rule, weight: None });
+    #[expect(clippy::needless_range_loop, reason = "w is the workload's index in every rule")]
     for w in 0..count {
         let other = (w + 1) % count;
         match dice.below(20) {
