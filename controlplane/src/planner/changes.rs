@@ -184,7 +184,9 @@ impl Difference<'_> {
 
     /// What decided where its replicas go: its `require`s, policies and rules as written; without any, the cluster's objective alone.
     fn guided(&self) -> String {
-        let keeps_off = self.program.ineligible[self.position].iter().map(|reason| reason.text.as_str());
+        // What is written nowhere (taints, cordons) holds for nearly every workload and would only make each reason longer.
+        let written = self.program.ineligible[self.position].iter().filter(|reason| reason.origin.is_some());
+        let keeps_off = written.map(|reason| reason.text.as_str());
         let where_to = |position: &usize| {
             let rule = &self.program.problem.constraints[*position].rule;
             !matches!(rule, Rule::Quota { .. } | Rule::AllOrNothing { .. })
