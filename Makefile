@@ -26,11 +26,12 @@ build: setup
 # From `hyphae apply` to running replicas, beside `ctr run` on the same containerd.
 bench: setup
 	cargo build --workspace --all-targets --locked
-	cargo run --workspace --example apply_bench
+	$(or $(CARGO_TARGET_DIR),target)/debug/examples/apply_bench
 
 setup:
 	@tools/setup
 
 # What killed runs left behind.
 sweep:
-	cargo run --workspace --quiet --bin hyphae-sweep
+	cargo build --workspace --locked --quiet
+	$(or $(CARGO_TARGET_DIR),target)/debug/hyphae-sweep

@@ -231,9 +231,9 @@ impl Dev {
         pids
     }
 
-    /// `ctr` against a containerd at this socket.
+    /// `ctr` against a containerd at this socket, from inside the namespace: it is `ctr` that pulls.
     pub fn ctr(&self, socket: &Path, arguments: &[&str]) -> Finished {
-        let mut ctr = command(None, program("ctr"));
+        let mut ctr = command(Some(&self.netns), program("ctr"));
         ctr.arg("--address").arg(socket).args(arguments);
         finish(ctr, Duration::from_secs(60))
     }
