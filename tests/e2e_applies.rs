@@ -62,6 +62,7 @@ fn of_two_operators_at_once_exactly_one_is_refused() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "fills the disk")]
 fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
     if skip_unless_root_and_containerd() {
         return;

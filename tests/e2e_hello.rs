@@ -22,7 +22,8 @@ fn wait_for_page(dev: &Dev, web: &Replica, part: &str) -> String {
         };
         last.contains(part).then(|| last.clone())
     });
-    page.unwrap_or_else(|| panic!("waited in vain for {part:?}; the last answer was {last:?}"))
+    assert!(page.is_some(), "waited in vain for {part:?}; the last answer was {last:?}");
+    last
 }
 
 #[test]
