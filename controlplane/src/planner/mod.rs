@@ -206,7 +206,7 @@ fn document(
         nodes_bought: Vec::new(),
         waves: steps.change_indices(),
         changes: steps.changes,
-        unplaced: solution.shortages.iter().map(|shortage| reasons::unplaced(program, shortage)).collect(),
+        unplaced: solution.shortages.iter().map(|shortage| reasons::unplaced(merged, program, shortage)).collect(),
         denied,
         cost,
         solve: SolveEntry {

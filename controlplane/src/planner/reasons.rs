@@ -1,18 +1,21 @@
 //! The solver's causes and repairs, told in the words of those who wrote the constraints.
 
 use super::program::{Origin, Program};
+use super::resources::ResourceKey;
+use super::sources::Merged;
 use crate::plan::{Conflict, RepairEntry, Unplaced};
 use hyphae_solver::{Cause, NodeIdx, Repair, Rule, Shortage, WorkloadIdx};
+use hyphae_specs::{Span, Workload};
 
 /// A solver's shortage as an entry of the plan.
-pub(super) fn unplaced(program: &Program, shortage: &Shortage) -> Unplaced {
+pub(super) fn unplaced(merged: &Merged, program: &Program, shortage: &Shortage) -> Unplaced {
     // That no node is allowed at all needs no solver to be seen, and is all there is to say.
     let nowhere_allowed = program.problem.workloads[shortage.workload].eligible.is_empty();
     let causes = if nowhere_allowed { &[Cause::NotEligible][..] } else { &shortage.conflict };
     Unplaced {
         workload: program.workloads[shortage.workload].clone(),
         count: shortage.missing,
-        conflict: causes.iter().flat_map(|cause| conflicts(program, shortage.workload, cause)).collect(),
+        conflict: causes.iter().flat_map(|cause| conflicts(merged, program, shortage.workload, cause)).collect(),
         repairs: shortage.repairs.iter().map(|repair| repair_entry(program, repair)).collect(),
         proven: shortage.proven || nowhere_allowed,
     }
@@ -26,7 +29,7 @@ fn written(origin: &Origin, text: String) -> Conflict {
     Conflict { file: Some(origin.file.clone()), line: Some(origin.line), column: Some(origin.column), constraint: text }
 }
 
-fn conflicts(program: &Program, workload: WorkloadIdx, cause: &Cause) -> Vec<Conflict> {
+fn conflicts(merged: &Merged, program: &Program, workload: WorkloadIdx, cause: &Cause) -> Vec<Conflict> {
     match cause {
         Cause::NotEligible => ineligible(program, workload),
         Cause::PerNodeMax => vec![nowhere("a daemon has one replica on each node".to_owned())],
@@ -38,13 +41,37 @@ fn conflicts(program: &Program, workload: WorkloadIdx, cause: &Cause) -> Vec<Con
             let amount = |amount| program.resources.amount_text(*resource, amount);
             let name = program.resources.name_text(*resource);
             let one = amount(program.problem.workloads[workload].demand[*resource]);
-            vec![nowhere(match fragmented {
+            let text = match fragmented {
                 true => {
                     format!("{name}: {} free in all, but no allowed node has {one} free for one replica", amount(*free))
                 }
                 false => format!("{name}: {} needed, {} free on the allowed nodes", amount(*needed), amount(*free)),
-            })]
+            };
+            let span =
+                demand_span(&merged.model.workloads[&program.workloads[workload]], program.resources.key(*resource));
+            vec![span.map_or_else(
+                || nowhere(text.clone()),
+                |span| written(&Origin::new(&merged.sources, span), text.clone()),
+            )]
         }
+    }
+}
+
+/// Where a workload says how much of a resource it takes.
+fn demand_span(workload: &Workload, key: &ResourceKey) -> Option<Span> {
+    let resources = &workload.resources;
+    match key {
+        ResourceKey::Cpu => resources.cpu.as_ref().map(|cpu| cpu.span),
+        ResourceKey::Memory => resources.memory.as_ref().map(|memory| memory.span),
+        ResourceKey::Disk => resources.disk.as_ref().map(|disk| disk.span),
+        ResourceKey::Extra(name) => resources.extras.get(name).map(|extra| extra.span),
+        ResourceKey::HostPort(port, _) => workload
+            .ports
+            .iter()
+            .filter_map(|own| own.host.as_ref())
+            .find(|host| host.value == *port)
+            .map(|host| host.span),
+        ResourceKey::Replicas | ResourceKey::Cordoned { .. } => None,
     }
 }
 
