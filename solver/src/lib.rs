@@ -7,20 +7,20 @@
 //!
 //! # The program
 //!
-//! x[w,n] ∈ {0, 1, …} is the number of replicas of workload w on node n, wherever w may be; y[n] ∈ {0, 1} says that n holds anything.
-//! count[w,d] is Σ x[w,n] over the nodes n of domain d, placed[w] is Σ x[w,n] over all n. U is a bound on a count.
+//! x\[w,n\] ∈ {0, 1, …} is the number of replicas of workload w on node n, wherever w may be; y\[n\] ∈ {0, 1} says that n holds anything.
+//! count\[w,d\] is Σ x\[w,n\] over the nodes n of domain d, placed\[w\] is Σ x\[w,n\] over all n. U is a bound on a count.
 //!
 //! | condition | rows |
 //! |---|---|
-//! | wanted | placed[w] ≤ wanted[w] |
-//! | capacity, for each node and resource | Σ_w demand[w] · x[w,n] ≤ capacity[n] · y[n], divided by what all demands share |
-//! | filled | x[w,n] ≤ most[w,n] · y[n] |
-//! | spread | m ≤ count[w,d] ≤ M over the domains with an eligible node; M − m ≤ max_skew + s |
-//! | limit per domain | count[w,d] ≤ limit + s[d] |
-//! | separate a, b | count[a,d] ≤ U·z[d] + s[d]; count[b,d] ≤ U·(1 − z[d]) + s[d]; z binary |
-//! | w near v | count[w,d] ≤ U·u[d] + s[d]; u[d] ≤ count[v,d]; u binary |
-//! | prefer | units Σ x[w,n] over the nodes that are not preferred |
-//! | quota | Σ_w demand[w] · placed[w] ≤ max + scale · s |
+//! | wanted | placed\[w\] ≤ wanted\[w\] |
+//! | capacity, for each node and resource | Σ_w demand\[w\] · x\[w,n\] ≤ capacity\[n\] · y\[n\], divided by what all demands share |
+//! | filled | x\[w,n\] ≤ most\[w,n\] · y\[n\] |
+//! | spread | m ≤ count\[w,d\] ≤ M over the domains with an eligible node; M − m ≤ max_skew + s |
+//! | limit per domain | count\[w,d\] ≤ limit + s\[d\] |
+//! | separate a, b | count\[a,d\] ≤ U·z\[d\] + s\[d\]; count\[b,d\] ≤ U·(1 − z\[d\]) + s\[d\]; z binary |
+//! | w near v | count\[w,d\] ≤ U·u\[d\] + s\[d\]; u\[d\] ≤ count\[v,d\]; u binary |
+//! | prefer | units Σ x\[w,n\] over the nodes that are not preferred |
+//! | quota | Σ_w demand\[w\] · placed\[w\] ≤ max + scale · s |
 //! | all or nothing | Σ placed ≤ W·z + s; Σ wanted − placed ≤ W·(1 − z) + s; z binary |
 //!
 //! The slacks s ≥ 0 are the units in which a rule is broken. A hard rule has none; a soft one's go, weighted, to [`Tier::Soft`]; a hard
@@ -29,12 +29,12 @@
 //!
 //! | tier | expression |
 //! |---|---|
-//! | shortage, for each priority | Σ wanted[w] − placed[w] |
+//! | shortage, for each priority | Σ wanted\[w\] − placed\[w\] |
 //! | repair, soft | Σ s; Σ weight · s |
-//! | disruption | Σ weight[w] · δ[w,n], δ ≥ running − x |
-//! | cost | Σ price[n] · y[n] |
+//! | disruption | Σ weight\[w\] · δ\[w,n\], δ ≥ running − x |
+//! | cost | Σ price\[n\] · y\[n\] |
 //! | priced cost | move price · disruption + cost |
-//! | shape | Σ y, or Σ e[n,t] with e ≥ peak[n] − t and peak[n] ≥ 1000 · used / capacity, whole |
+//! | shape | Σ y, or Σ e\[n,t\] with e ≥ peak\[n\] − t and peak\[n\] ≥ 1000 · used / capacity, whole |
 //!
 //! Tiers are minimised one after the other, each under the rows *earlier tier ≤ its value*. A bound found under these rows is what
 //! [`TierValue::bound`] promises. A tier that ran out of time is not frozen: its row says "no worse", and everything after it is
@@ -42,7 +42,7 @@
 //!
 //! # Classes
 //!
-//! Nodes that no rule, capacity or price tells apart are taken together: x[w,c] ≤ Σ most, y[c] ∈ {0, …, |c|}. Every placement, summed
+//! Nodes that no rule, capacity or price tells apart are taken together: x\[w,c\] ≤ Σ most, y\[c\] ∈ {0, …, |c|}. Every placement, summed
 //! over classes, satisfies that program, so its bounds hold for all placements. Its own solutions guide the search; they
 //! need not come apart into placements. Where each node of a class is a domain of its own (topology "node"), rules are relaxed to what
 //! averages must satisfy.
