@@ -137,3 +137,20 @@ fn the_containerd_that_dev_started_is_started_again_when_it_is_killed() {
     dev.apply("app.kdl", &service("app", 2)).success();
     dev.wait_running("default/app", 2);
 }
+
+#[test]
+fn a_handle_that_is_dropped_leaves_no_cgroup_whatever_was_killed() {
+    if skip_unless_root_and_containerd() {
+        return;
+    }
+    let mut dev = Dev::start(BINARY);
+    dev.push("app", "1", &sleeper());
+    dev.apply("app.kdl", &service("app", 1)).success();
+    dev.run(["delete", "--yes", "default/app"]).success();
+    wait_until("it is gone", Duration::from_secs(20), || dev.pids().is_empty().then_some(()));
+    let node = dev.node().to_owned();
+    assert!(!hyphae_testing::remains::cgroups(&node).is_empty(), "the agent keeps one while it lives");
+    dev.kill9();
+    drop(dev);
+    assert_eq!(hyphae_testing::remains::cgroups(&node), Vec::<std::path::PathBuf>::new());
+}

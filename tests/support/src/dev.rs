@@ -118,6 +118,7 @@ impl Dev {
         let registry = TestRegistry::start_in(Some(&netns), Some(REGISTRY_PORT));
         let node = unique("dev");
         scratch.note_namespace(&replica_namespaces(&node));
+        scratch.note_cgroup(&format!("/hyphae/hyphae-{node}"));
         let mut dev = Self { process: None, hyphae, node, containerd, registry: Some(registry), scratch, netns };
         dev.start_again();
         dev

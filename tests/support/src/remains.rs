@@ -139,9 +139,13 @@ pub fn cgroups(part: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Removes the cgroup that the agents of this machine share, unless one of them still has something in it.
-pub fn remove_shared_cgroup() {
-    for directory in cgroup_directories("/hyphae") {
+/// Ends what runs in a cgroup and removes it from all hierarchies; then the one above it, unless others are in that.
+pub(crate) fn remove_cgroup_everywhere(path: &str) {
+    for directory in cgroup_directories(path) {
+        remove_cgroup(&directory);
+    }
+    let parent = Path::new(path).parent().and_then(Path::to_str).unwrap_or_default();
+    for directory in cgroup_directories(parent) {
         let _ = std::fs::remove_dir(directory);
     }
 }

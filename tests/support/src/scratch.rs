@@ -14,6 +14,8 @@ const PREFIX: &str = "hyp-";
 const OWNER: &str = "owner";
 /// The file in a directory that lists network namespaces to be deleted with it.
 const NAMESPACES: &str = "namespaces";
+/// The file in a directory that lists cgroups to be removed with it.
+const CGROUPS: &str = "cgroups";
 
 /// A name that no other test of this or of a parallel run uses: at most 15 bytes longer than `prefix`.
 pub fn unique(prefix: &str) -> String {
@@ -58,9 +60,18 @@ impl Scratch {
     /// Notes a network namespace, so that it goes even if this process is killed; a name that ends with "-" means all that
     /// begin so.
     pub fn note_namespace(&self, name: &str) {
-        let file = self.path.join(NAMESPACES);
+        self.note(NAMESPACES, name);
+    }
+
+    /// Notes a cgroup, by its path in every hierarchy, so that it goes even if nothing in it tells of it any more.
+    pub fn note_cgroup(&self, path: &str) {
+        self.note(CGROUPS, path);
+    }
+
+    fn note(&self, file: &str, line: &str) {
+        let file = self.path.join(file);
         let before = std::fs::read_to_string(&file).unwrap_or_default();
-        std::fs::write(&file, format!("{before}{name}\n")).expect("the directory is ours");
+        std::fs::write(&file, format!("{before}{line}\n")).expect("the directory is ours");
     }
 }
 
@@ -112,6 +123,8 @@ pub fn tear_down(path: &Path) {
     for container in &containers {
         container.remove();
     }
+    let noted = std::fs::read_to_string(path.join(CGROUPS)).unwrap_or_default();
+    noted.lines().for_each(remains::remove_cgroup_everywhere);
     let noted = std::fs::read_to_string(path.join(NAMESPACES)).unwrap_or_default();
     let mut namespaces = Vec::new();
     for name in noted.lines().filter(|name| name.len() > 3) {

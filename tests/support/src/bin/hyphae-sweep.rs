@@ -7,7 +7,6 @@ fn main() {
     for directory in &directories {
         hyphae_testing::scratch::tear_down(Path::new(directory));
     }
-    hyphae_testing::remains::remove_shared_cgroup();
     if directories.is_empty() {
         let swept = hyphae_testing::scratch::sweep();
         if swept > 0 {
