@@ -6,6 +6,7 @@
 //! as time does not end the search.
 
 use crate::deadline::Deadline;
+use crate::greedy::{Fit, Greedy};
 use crate::instance::named;
 use crate::layout::Layout;
 use crate::lexicographic::{Effort, minimise};
@@ -19,6 +20,9 @@ use std::time::Duration;
 const NODES: [usize; 3] = [6, 9, 14];
 /// Workloads that are variables in one neighbourhood at most, those on its nodes not counted.
 const SHORT_WORKLOADS_MAX: usize = 12;
+
+/// Nodes that are emptied in turn to make room for one replica.
+const EMPTIED_MAX: usize = 64;
 
 /// What a neighbourhood is meant to mend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +57,7 @@ impl<'i, 'p> Search<'i, 'p> {
     /// Searches neighbourhoods until nothing has helped for a while or the time is out.
     pub(crate) fn neighbourhoods(&mut self, deadline: Deadline) {
         let mut choice = Choice(0x9E37_79B9_7F4A_7C15);
+        self.make_room(deadline);
         for aim in [Aim::Shortage, Aim::Soft, Aim::Cost] {
             let mut fruitless = 0;
             let patience = 20 + self.instance.problem.nodes.len().min(400) / 4;
@@ -61,7 +66,46 @@ impl<'i, 'p> Search<'i, 'p> {
                 fruitless = if self.attempt(aim, size, &mut choice, deadline) { 0 } else { fruitless + 1 };
             }
         }
+        self.make_room(deadline);
         self.stats.timed_out |= deadline.passed();
+    }
+
+    /// For what is short: empties a node that it nearly fits on, places it there, and what lay there wherever there is room. Finds
+    /// what small neighbourhoods do not: room for a large replica out of crumbs on many nodes.
+    fn make_room(&mut self, deadline: Deadline) {
+        let greedy = Greedy::new(self.instance, Fit::Tightest);
+        while self.leaves_room(Aim::Shortage) {
+            let layout = Layout::new(self.instance, &self.best);
+            let short = layout.short();
+            if !short.into_iter().any(|workload| self.room_for(workload, &layout, &greedy, deadline)) {
+                return;
+            }
+        }
+    }
+
+    /// One more replica of the workload, on the first of the nodes where that makes the placement better.
+    fn room_for(&mut self, workload: usize, layout: &Layout, greedy: &Greedy<'_, '_>, deadline: Deadline) -> bool {
+        let mut near = self.instance.allowed[workload].clone();
+        near.sort_by_cached_key(|node| (self.lack(layout, workload, *node), *node));
+        near.truncate(EMPTIED_MAX);
+        near.into_iter().any(|node| {
+            if deadline.passed() {
+                return false;
+            }
+            let mut trial = layout.clone();
+            let held: Vec<(usize, u32)> = trial.on_node(node).collect();
+            held.iter().for_each(|(workload, count)| trial.remove(*workload, node, *count));
+            greedy.place(&mut trial, workload, 1, Some(&[node]), false);
+            if trial.missing(workload) >= layout.missing(workload) {
+                return false;
+            }
+            for other in greedy.by_size() {
+                if let Some((_, count)) = held.iter().find(|(held, _)| *held == other) {
+                    greedy.place(&mut trial, other, *count, None, false);
+                }
+            }
+            self.offer(trial.placed())
+        })
     }
 
     /// Whether any of the aim's tiers is above its bound.
@@ -204,7 +248,7 @@ impl<'i, 'p> Search<'i, 'p> {
     pub(crate) fn empty_nodes(&mut self, deadline: Deadline) {
         let mut layout = Layout::new(self.instance, &self.best);
         let problem = self.instance.problem;
-        let greedy = crate::greedy::Greedy::new(self.instance, crate::greedy::Fit::Tightest);
+        let greedy = Greedy::new(self.instance, Fit::Tightest);
         let movable =
             |node: &usize| problem.objective.move_price_micros.is_some() || self.instance.running_on[*node].is_empty();
         let mut sources: Vec<usize> =
