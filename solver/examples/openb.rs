@@ -1,4 +1,4 @@
-//! `cargo run --example openb -- NODES PODS [SECONDS]`: the GPU cluster of Alibaba's openb trace, all pods at once.
+//! `target/debug/examples/openb NODES PODS [SECONDS]`: the GPU cluster of Alibaba's openb trace, all pods at once.
 //!
 //! Pods with equal requests are one workload. GPU milli are a resource of the node: a share may lie on two GPUs here, which the real
 //! cluster cannot do (device slots are not modelled).

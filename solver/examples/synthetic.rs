@@ -1,4 +1,4 @@
-//! `cargo run --example synthetic -- [--nodes N] [--services N] [--replicas N] [--used PERCENT] [--seconds N] [--seed N] [--running] [--explain]`
+//! `target/debug/examples/synthetic [--nodes N] [--services N] [--replicas N] [--used PERCENT] [--seconds N] [--seed N] [--running] [--explain]`
 //!
 //! A made-up cluster of mixed machines in three zones with every family of constraints, solved and shown tier by tier. `--used`
 //! is how much of the scarcest resource the replicas ask for; `--running` solves again with nine in ten replicas

@@ -1,7 +1,7 @@
 //! Turns the openb cluster trace (Alibaba, 2023: 1,523 nodes, 8,152 pods) into specs that can be planned.
 //!
 //! ```text
-//! cargo run --workspace --example openb-to-kdl -- NODES.csv.gz PODS.csv.gz OUT_DIR
+//! cargo build --workspace --examples && target/debug/examples/openb-to-kdl NODES.csv.gz PODS.csv.gz OUT_DIR
 //! hyphae plan OUT_DIR/pods.kdl --inventory OUT_DIR/inventory.kdl
 //! ```
 //!
