@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .enumerate()
         .map(|(n, row)| -> Result<Node, Box<dyn Error>> {
             let capacity = vec![row[1].parse()?, row[2].parse()?, row[3].parse::<u64>()? * 1000];
-            Ok(Node { name: row[0].clone(), capacity, price_micros: 0, domains: vec![Some(n)] })
+            Ok(Node { name: row[0].clone(), capacity, price_micros: 0, domains: vec![Some(n)], ..Node::default() })
         })
         .collect::<Result<_, _>>()?;
     let models: Vec<&str> = nodes.iter().map(|row| row[4].as_str()).collect();
@@ -56,10 +56,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 move_weight: 1,
                 eligible,
                 per_node_max: None,
+                ..Workload::default()
             }
         })
         .collect();
-    let resource = |name: &str, scale| Resource { name: name.into(), scale, shapes: true };
+    let resource = |name: &str, scale| Resource { name: name.into(), scale, shapes: true, transient: false };
     let problem = Problem {
         resources: vec![resource("cpu", 1000), resource("memory", 1024), resource("gpu", 1000)],
         topologies: vec![Topology { key: "node".into(), domains: machines.iter().map(|n| n.name.clone()).collect() }],
@@ -69,6 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         current: Vec::new(),
         held: Vec::new(),
         objective: Objective::default(),
+        ..Problem::default()
     };
     let gpu: u64 = problem.nodes.iter().map(|n| n.capacity[2]).sum();
     println!("{} nodes, {} workloads", problem.nodes.len(), problem.workloads.len());

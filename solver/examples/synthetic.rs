@@ -39,13 +39,19 @@ const TYPES: [(u64, u64, u64, u64); 8] = [
 
 fn problem(nodes: usize, services: usize, replicas: usize, used: f64, seed: u64) -> Problem {
     let dice = &mut Dice(seed);
-    let resource = |name: &str, scale, shapes| Resource { name: name.into(), scale, shapes };
+    let resource = |name: &str, scale, shapes| Resource { name: name.into(), scale, shapes, transient: false };
     let machines: Vec<Node> = (0..nodes)
         .map(|n| {
             let kind = if n % 8 == 7 { 6 + (n / 8) % 2 } else { n % 6 };
             let (cores, memory, gpu, price_micros) = TYPES[kind];
             let capacity = vec![cores * 1000, memory * GIB, gpu * 1000, 110];
-            Node { name: format!("n{n:04}"), capacity, price_micros, domains: vec![Some((n / 3) % 3), Some(n)] }
+            Node {
+                name: format!("n{n:04}"),
+                capacity,
+                price_micros,
+                domains: vec![Some((n / 3) % 3), Some(n)],
+                ..Node::default()
+            }
         })
         .collect();
     let topologies = vec![
@@ -77,6 +83,7 @@ fn problem(nodes: usize, services: usize, replicas: usize, used: f64, seed: u64)
             move_weight: 1,
             eligible,
             per_node_max: (dice.below(100) < 10).then_some(2 + count as u32 / 20),
+            ..Workload::default()
         });
     }
     fill(&machines, &mut workloads, used, replicas);
@@ -95,6 +102,7 @@ fn problem(nodes: usize, services: usize, replicas: usize, used: f64, seed: u64)
         current: Vec::new(),
         held: Vec::new(),
         objective: Objective::default(),
+        ..Problem::default()
     }
 }
 
@@ -125,10 +133,10 @@ fn constraints(dice: &mut Dice, workloads: &mut [Workload]) -> Vec<Constraint> {
         let other = (w + 1) % count;
         match dice.below(20) {
             0..=4 => hard(Rule::Spread { workload: w, topology: 0, max_skew: 1 }),
-            5 => hard(Rule::LimitPerDomain { workload: w, topology: 1, limit: 1 + workloads[w].wanted / 40 }),
-            6 => hard(Rule::LimitPerDomain { workload: w, topology: 0, limit: workloads[w].wanted.div_ceil(2) }),
-            7 if w % 5 == 0 => hard(Rule::SeparateFrom { a: w, b: other, topology: 1 }),
-            8 => hard(Rule::Near { workload: w, to: other, topology: 0 }),
+            5 => hard(Rule::LimitPerDomain { workloads: vec![w], topology: 1, limit: 1 + workloads[w].wanted / 40 }),
+            6 => hard(Rule::LimitPerDomain { workloads: vec![w], topology: 0, limit: workloads[w].wanted.div_ceil(2) }),
+            7 if w % 5 == 0 => hard(Rule::SeparateFrom { a: w, b: other, topology: 1, limit: 0 }),
+            8 => hard(Rule::Near { workloads: vec![w], to: vec![other], topology: 0 }),
             9 => hard(Rule::AllOrNothing { workloads: vec![w] }),
             _ => {}
         }
@@ -140,8 +148,8 @@ fn constraints(dice: &mut Dice, workloads: &mut [Workload]) -> Vec<Constraint> {
     for w in 0..count {
         match dice.below(20) {
             0..=2 => soft(Rule::Spread { workload: w, topology: 0, max_skew: 1 }, 5),
-            3 => soft(Rule::Near { workload: w, to: (w + 3) % count, topology: 0 }, 2),
-            4 => soft(Rule::LimitPerDomain { workload: w, topology: 1, limit: 2 }, 1),
+            3 => soft(Rule::Near { workloads: vec![w], to: vec![(w + 3) % count], topology: 0 }, 2),
+            4 => soft(Rule::LimitPerDomain { workloads: vec![w], topology: 1, limit: 2 }, 1),
             _ => {}
         }
     }

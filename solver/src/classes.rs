@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::instance::Instance;
 use crate::lexicographic::Scaled;
 use crate::model::{Model, Scope};
-use crate::{Rule, Tier};
+use crate::{Rule, Standing, Tier};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,6 +26,11 @@ struct Likeness {
     eligible: Vec<u64>,
     /// Bit per `prefer` rule: this node is preferred.
     preferred: Vec<u64>,
+    /// Its devices, and whether it is there.
+    devices: Vec<u32>,
+    standing: Standing,
+    /// Per `safety` rule its safety capacity; per limit on filled nodes, whether it is among them.
+    of_rules: Vec<u64>,
     /// Nodes on which something is broken are alike to none.
     broken: Option<usize>,
 }
@@ -62,6 +67,9 @@ pub(crate) fn classes(instance: &Instance) -> Vec<Vec<usize>> {
             allowed,
             eligible,
             preferred,
+            devices: node.devices.clone(),
+            standing: node.standing,
+            of_rules: problem.constraints.iter().filter_map(|c| of_rule(&c.rule, index)).collect(),
             broken: instance.broken_nodes[index].then_some(index),
         };
         classes.entry(likeness).or_default().push(index);
@@ -69,6 +77,15 @@ pub(crate) fn classes(instance: &Instance) -> Vec<Vec<usize>> {
     let mut classes: Vec<Vec<usize>> = classes.into_values().collect();
     classes.sort_unstable();
     classes
+}
+
+/// What a rule about nodes knows of one of them.
+fn of_rule(rule: &Rule, node: usize) -> Option<u64> {
+    match rule {
+        Rule::Safety { safe, .. } => Some(safe[node]),
+        Rule::NodesMost { nodes, .. } => Some(u64::from(nodes.binary_search(&node).is_ok())),
+        _ => None,
+    }
 }
 
 /// For each node, a bit for each list that holds it.

@@ -12,6 +12,9 @@ pub fn tiers(problem: &Problem) -> Vec<Tier> {
     let priorities: BTreeSet<i32> = problem.workloads.iter().map(|w| w.priority).collect();
     let mut tiers: Vec<Tier> = priorities.into_iter().rev().map(Tier::Shortage).collect();
     tiers.extend([Tier::Repair, Tier::Soft]);
+    if problem.workloads.iter().any(|workload| workload.surplus_max > 0) {
+        tiers.push(Tier::Surplus);
+    }
     match problem.objective.move_price_micros {
         Some(_) => tiers.push(Tier::PricedCost),
         None => tiers.extend([Tier::Disruption, Tier::Cost]),
@@ -29,6 +32,7 @@ pub fn evaluate(problem: &Problem, placed: &[Placed]) -> Vec<(Tier, u64)> {
             Tier::Shortage(priority) => shortage(problem, &tally, priority),
             Tier::Repair => check(problem, placed).iter().map(|v| violation_units(problem, v)).sum(),
             Tier::Soft => soft(problem, &tally),
+            Tier::Surplus => surplus(problem, &tally),
             Tier::Disruption => disruption(problem, &tally),
             Tier::Cost => cost(problem, &tally),
             Tier::PricedCost => {
@@ -50,6 +54,11 @@ fn shortage(problem: &Problem, tally: &Tally, priority: i32) -> u128 {
 fn soft(problem: &Problem, tally: &Tally) -> u128 {
     let weighted = |c: &crate::Constraint| c.weight.map(|w| u128::from(w) * rule_units(problem, tally, &c.rule));
     problem.constraints.iter().filter_map(weighted).sum()
+}
+
+fn surplus(problem: &Problem, tally: &Tally) -> u128 {
+    let beyond = |(index, wanted): (usize, u32)| u128::from(tally.total(index).saturating_sub(u64::from(wanted)));
+    problem.workloads.iter().enumerate().map(|(index, w)| beyond((index, w.wanted))).sum()
 }
 
 fn disruption(problem: &Problem, tally: &Tally) -> u128 {

@@ -12,7 +12,7 @@
 use crate::backend::{Linear, SolveLimits, Whole};
 use crate::classes::classes;
 use crate::deadline::Deadline;
-use crate::instance::{Instance, named};
+use crate::instance::Instance;
 use crate::layout::Layout;
 use crate::lexicographic::{Effort, minimise};
 use crate::model::{Model, Scope};
@@ -158,7 +158,7 @@ impl Explainer<'_, '_> {
             }
         }
         for (index, constraint) in problem.constraints.iter_mut().enumerate() {
-            let own = constraint.weight.is_none() && named(&constraint.rule).contains(&workload);
+            let own = constraint.weight.is_none() && constraint.rule.workloads().contains(&workload);
             if own && !causes.contains(&Cause::Rule(index)) {
                 constraint.rule = nothing();
             }
@@ -270,10 +270,13 @@ impl Explainer<'_, '_> {
         let deadline = self.deadline.within(TEST_MAX);
         if search.is_short() && instance.pairs() <= self.exact_pairs_max {
             let model = Model::build(instance, &Scope::whole(instance));
-            let start = model.start_from(&search.best);
+            let start =
+                Some(model.start_from(&search.best)).filter(|start| model.program.broken_by(start, &[]).is_none());
             let tiers = model.tiers.iter().filter(|(tier, _)| matches!(tier, Tier::Shortage(_))).count();
             let found = minimise(&model, start, &[], Effort { deadline, each: TEST_MAX, relative_gap: 0.0, tiers });
-            search.offer(model.placement(&found.values));
+            if let Some(values) = found.values {
+                search.offer(model.placement(&values));
+            }
         } else if search.is_short() {
             search.neighbourhoods(deadline);
         }
@@ -338,10 +341,16 @@ fn add_node(problem: &mut Problem, like: usize) {
         }
     }
     for constraint in &mut problem.constraints {
-        if let Rule::Prefer { nodes, .. } = &mut constraint.rule
-            && nodes.binary_search(&like).is_ok()
-        {
-            nodes.push(added);
+        match &mut constraint.rule {
+            Rule::Prefer { nodes, .. } | Rule::NodesMost { nodes, .. } if nodes.binary_search(&like).is_ok() => {
+                nodes.push(added);
+            }
+            Rule::Safety { safe, .. } => safe.push(safe[like]),
+            Rule::MovedFar { units } => {
+                units.iter_mut().for_each(|row| row.push(row[like]));
+                units.push(units[like].clone());
+            }
+            _ => {}
         }
     }
 }

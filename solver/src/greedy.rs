@@ -69,10 +69,12 @@ impl<'i, 'p> Greedy<'i, 'p> {
         let near: Vec<(usize, usize)> = problem
             .constraints
             .iter()
-            .filter_map(|c| match c.rule {
-                Rule::Near { workload, to, .. } if workload != to => Some((workload, to)),
+            .filter_map(|c| match &c.rule {
+                Rule::Near { workloads, to, .. } => Some((workloads, to)),
                 _ => None,
             })
+            .flat_map(|(workloads, to)| workloads.iter().flat_map(move |w| to.iter().map(move |to| (*w, *to))))
+            .filter(|(workload, to)| workload != to)
             .collect();
         // What others need goes with the highest of them, and before them; circles end after as many rounds as there are rules.
         for _ in 0..near.len().min(8) {

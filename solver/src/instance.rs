@@ -1,6 +1,6 @@
 //! A valid problem with what every stage looks up: who may be where, what the present state excuses, which rules name whom.
 
-use crate::{Constraint, Problem, Rule, Violation, excused};
+use crate::{Constraint, DeviceDemand, DeviceTake, Problem, Rule, Violation, Workload, excused};
 
 /// A [`Problem`] and its indices. Made once for each call of the solver.
 pub(crate) struct Instance<'p> {
@@ -17,6 +17,10 @@ pub(crate) struct Instance<'p> {
     pub(crate) excess: Vec<u64>,
     /// Per workload, the constraints that name it.
     pub(crate) rules_of: Vec<Vec<usize>>,
+    /// The constraints about nodes and whatever lies on them ([`Rule::is_about_nodes`]).
+    pub(crate) node_rules: Vec<usize>,
+    /// Per node and kind of device, how many more may be needed than there are, because the present state needs them.
+    pub(crate) devices_over: Vec<Vec<u32>>,
     /// Nodes on which the present state breaks something: no class may hold them.
     pub(crate) broken_nodes: Vec<bool>,
 }
@@ -26,13 +30,15 @@ impl<'p> Instance<'p> {
         let mut allowed: Vec<Vec<usize>> = problem.workloads.iter().map(|w| w.eligible.clone()).collect();
         let mut rules_of = vec![Vec::new(); problem.workloads.len()];
         for (index, constraint) in problem.constraints.iter().enumerate() {
-            for workload in named(&constraint.rule) {
+            for workload in constraint.rule.workloads() {
                 rules_of[workload].push(index);
             }
             for (workload, topology) in divided(constraint) {
                 allowed[workload].retain(|node| problem.nodes[*node].domains[topology].is_some());
             }
         }
+        let about_nodes = |index: &usize| problem.constraints[*index].rule.is_about_nodes();
+        let node_rules = (0..problem.constraints.len()).filter(about_nodes).collect();
         let mut running = vec![Vec::new(); problem.workloads.len()];
         let mut running_on = vec![Vec::new(); problem.nodes.len()];
         for placed in &problem.current {
@@ -49,6 +55,8 @@ impl<'p> Instance<'p> {
             ceiling: problem.nodes.iter().map(|n| n.capacity.iter().map(|c| u128::from(*c)).collect()).collect(),
             excess: vec![0; problem.constraints.len()],
             rules_of,
+            node_rules,
+            devices_over: vec![vec![0; problem.devices.len()]; problem.nodes.len()],
             broken_nodes: vec![false; problem.nodes.len()],
         };
         instance.excuse();
@@ -66,6 +74,10 @@ impl<'p> Instance<'p> {
                     self.broken_nodes[node] = true
                 }
                 Violation::Rule { constraint, units } => self.excess[constraint] = units,
+                Violation::Devices { node, kind, lacking } => {
+                    self.devices_over[node][kind] = lacking;
+                    self.broken_nodes[node] = true;
+                }
                 Violation::TooMany { .. } | Violation::Malformed { .. } => {}
             }
         }
@@ -90,28 +102,39 @@ impl<'p> Instance<'p> {
         let spec = &self.problem.workloads[workload];
         let running = self.running_count(workload, node);
         if !self.is_allowed(workload, node) {
-            return running.min(spec.wanted);
+            return running.min(most_wanted(spec));
         }
-        let mut most = u128::from(spec.wanted.min(spec.per_node_max.unwrap_or(u32::MAX).max(running)));
+        let mut most = u128::from(most_wanted(spec).min(spec.per_node_max.unwrap_or(u32::MAX).max(running)));
         for (demand, ceiling) in spec.demand.iter().zip(&self.ceiling[node]) {
             if *demand > 0 {
                 most = most.min(ceiling / u128::from(*demand));
             }
         }
+        if let Some(DeviceDemand { kind, take }) = spec.device {
+            let device = &self.problem.devices[kind];
+            let one = match take {
+                DeviceTake::Whole(devices) => devices,
+                DeviceTake::Share(_) => 1,
+            };
+            let together = match take {
+                DeviceTake::Whole(_) => 1,
+                DeviceTake::Share(share) => device.parts / share,
+            };
+            most = most.min(u128::from(self.devices(node, kind) / one) * u128::from(together));
+        }
         u32::try_from(most).unwrap_or(u32::MAX)
+    }
+
+    /// How many devices of a kind may be needed on a node: those it has, or as many as are needed at present.
+    pub(crate) fn devices(&self, node: usize, kind: usize) -> u32 {
+        let there = self.problem.nodes[node].devices.get(kind).copied().unwrap_or(0);
+        there.saturating_add(self.devices_over[node][kind])
     }
 }
 
-/// The workloads a rule names, each once.
-pub(crate) fn named(rule: &Rule) -> Vec<usize> {
-    match rule {
-        Rule::Spread { workload, .. } | Rule::LimitPerDomain { workload, .. } | Rule::Prefer { workload, .. } => {
-            vec![*workload]
-        }
-        Rule::SeparateFrom { a, b, .. } | Rule::Near { workload: a, to: b, .. } if a == b => vec![*a],
-        Rule::SeparateFrom { a, b, .. } | Rule::Near { workload: a, to: b, .. } => vec![*a, *b],
-        Rule::Quota { workloads, .. } | Rule::AllOrNothing { workloads } => workloads.clone(),
-    }
+/// The most replicas a workload may have, all together.
+pub(crate) fn most_wanted(spec: &Workload) -> u32 {
+    spec.wanted.saturating_add(spec.surplus_max)
 }
 
 /// The workloads that a hard rule keeps off nodes without a domain, with the topology.
@@ -119,11 +142,23 @@ fn divided(constraint: &Constraint) -> Vec<(usize, usize)> {
     if constraint.weight.is_some() {
         return Vec::new();
     }
-    match constraint.rule {
-        Rule::Spread { workload, topology, .. }
-        | Rule::LimitPerDomain { workload, topology, .. }
-        | Rule::Near { workload, topology, .. } => vec![(workload, topology)],
-        Rule::SeparateFrom { a, b, topology } => vec![(a, topology), (b, topology)],
-        Rule::Prefer { .. } | Rule::Quota { .. } | Rule::AllOrNothing { .. } => Vec::new(),
+    match &constraint.rule {
+        Rule::Spread { workload, topology, .. } | Rule::Survive { workload, topology, .. } => {
+            vec![(*workload, *topology)]
+        }
+        Rule::LimitPerDomain { workloads, topology, .. }
+        | Rule::Near { workloads, topology, .. }
+        | Rule::DistinctDomains { workloads, topology, .. } => workloads.iter().map(|w| (*w, *topology)).collect(),
+        Rule::SeparateFrom { a, b, topology, .. } => vec![(*a, *topology), (*b, *topology)],
+        Rule::Prefer { .. }
+        | Rule::Quota { .. }
+        | Rule::AllOrNothing { .. }
+        | Rule::Reserve { .. }
+        | Rule::NodesMost { .. }
+        | Rule::Safety { .. }
+        | Rule::Balance { .. }
+        | Rule::Moved { .. }
+        | Rule::MovedMost { .. }
+        | Rule::MovedFar { .. } => Vec::new(),
     }
 }

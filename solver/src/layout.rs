@@ -3,8 +3,9 @@
 //!
 //! It is the searches' working copy. What it accepts is checked again by [`crate::verify`] before anybody sees it.
 
+use crate::check::devices_needed;
 use crate::instance::Instance;
-use crate::{Constraint, Placed, Rule};
+use crate::{Constraint, DeviceDemand, DeviceTake, Placed, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Counts of one workload over the domains of one topology that some rule asks about.
@@ -81,15 +82,38 @@ impl<'i, 'p> Layout<'i, 'p> {
             domains: Vec::new(),
         };
         for constraint in &problem.constraints {
-            match constraint.rule {
-                Rule::Spread { workload, topology, .. } | Rule::LimitPerDomain { workload, topology, .. } => {
-                    layout.watch(workload, topology);
+            match &constraint.rule {
+                Rule::Spread { workload, topology, .. } | Rule::Survive { workload, topology, .. } => {
+                    layout.watch(*workload, *topology);
                 }
-                Rule::SeparateFrom { a, b, topology } | Rule::Near { workload: a, to: b, topology } => {
-                    layout.watch(a, topology);
-                    layout.watch(b, topology);
+                Rule::LimitPerDomain { workloads, topology, .. }
+                | Rule::DistinctDomains { workloads, topology, .. } => {
+                    workloads.iter().for_each(|workload| layout.watch(*workload, *topology));
                 }
-                Rule::Prefer { .. } | Rule::Quota { .. } | Rule::AllOrNothing { .. } => {}
+                Rule::SeparateFrom { a, b, topology, .. } => {
+                    layout.watch(*a, *topology);
+                    layout.watch(*b, *topology);
+                }
+                Rule::Near { workloads, to, topology } => {
+                    workloads.iter().chain(to).for_each(|workload| layout.watch(*workload, *topology));
+                }
+                Rule::Prefer { .. }
+                | Rule::Quota { .. }
+                | Rule::AllOrNothing { .. }
+                | Rule::Reserve { .. }
+                | Rule::NodesMost { .. }
+                | Rule::Safety { .. }
+                | Rule::Balance { .. }
+                | Rule::Moved { .. }
+                | Rule::MovedMost { .. }
+                | Rule::MovedFar { .. } => {}
+            }
+        }
+        // What runs is held until all moves are done.
+        for (resource, _) in problem.resources.iter().enumerate().filter(|(_, resource)| resource.transient) {
+            for running in &problem.current {
+                let amount = u128::from(problem.workloads[running.workload].demand[resource]);
+                layout.used[running.node * problem.resources.len() + resource] += amount * u128::from(running.count);
             }
         }
         for entry in placed {
@@ -137,7 +161,12 @@ impl<'i, 'p> Layout<'i, 'p> {
     fn account(&mut self, workload: usize, node: usize, many: u32, more: bool) {
         let problem = self.instance.problem;
         let resources = problem.resources.len();
+        // Of a transient resource, what runs is charged whether it stays or not.
+        let (count, running) = (self.count(workload, node), self.instance.running_count(workload, node));
+        let other = if more { count - many } else { count + many };
+        let beyond = count.max(running).abs_diff(other.max(running));
         for (resource, demand) in problem.workloads[workload].demand.iter().enumerate() {
+            let many = if problem.resources[resource].transient { beyond } else { many };
             let amount = u128::from(*demand) * u128::from(many);
             let used = &mut self.used[node * resources + resource];
             *used = if more { *used + amount } else { *used - amount };
@@ -199,17 +228,62 @@ impl<'i, 'p> Layout<'i, 'p> {
         if spec.per_node_max.is_some_and(|max| count >= max.max(self.instance.running_count(workload, node))) {
             return false;
         }
-        let demands = spec.demand.iter().enumerate();
-        demands.into_iter().all(|(resource, demand)| *demand == 0 || self.free(node, resource) >= u128::from(*demand))
+        let back = count < self.instance.running_count(workload, node);
+        let enough = |(resource, demand): (usize, &u64)| {
+            let held_already = back && self.instance.problem.resources[resource].transient;
+            *demand == 0 || held_already || self.free(node, resource) >= u128::from(*demand)
+        };
+        spec.demand.iter().enumerate().all(enough) && self.has_devices(workload, node)
+    }
+
+    /// Whether the node's devices suffice for one more.
+    fn has_devices(&self, workload: usize, node: usize) -> bool {
+        let problem = self.instance.problem;
+        let Some(DeviceDemand { kind, take }) = problem.workloads[workload].device else { return true };
+        let (mut whole, mut shares) = (0u64, Vec::new());
+        let held = self.on_node(node).filter_map(|(w, count)| Some((problem.workloads[w].device?, u64::from(count))));
+        for (demand, count) in held.filter(|(demand, _)| demand.kind == kind).chain([(DeviceDemand { kind, take }, 1)])
+        {
+            match demand.take {
+                DeviceTake::Whole(devices) => whole += u64::from(devices) * count,
+                DeviceTake::Share(share) => shares.push((share, count)),
+            }
+        }
+        whole + devices_needed(&shares, problem.devices[kind].parts) <= u64::from(self.instance.devices(node, kind))
     }
 
     /// The first hard rule that one more of `workload` on `node` would break. Rules that hold only in the end (all-or-nothing, near
     /// towards something not placed yet when `lenient`) are left to [`crate::prune`].
     pub(crate) fn forbidden_by(&self, workload: usize, node: usize, lenient: bool) -> Option<usize> {
-        self.instance.rules_of[workload].iter().copied().find(|index| {
-            let Constraint { rule, weight } = &self.instance.problem.constraints[*index];
-            weight.is_none() && self.breaks(rule, self.instance.excess[*index], workload, node, lenient)
+        self.instance.rules_of[workload]
+            .iter()
+            .copied()
+            .find(|index| {
+                let Constraint { rule, weight } = &self.instance.problem.constraints[*index];
+                weight.is_none() && self.breaks(rule, self.instance.excess[*index], workload, node, lenient)
+            })
+            .or_else(|| self.forbidden_by_pool(node))
+    }
+
+    /// The first hard limit on filled nodes that filling this one would break.
+    fn forbidden_by_pool(&self, node: usize) -> Option<usize> {
+        if !self.is_empty(node) {
+            return None;
+        }
+        self.instance.node_rules.iter().copied().find(|index| {
+            let Constraint { rule: Rule::NodesMost { nodes, most }, weight: None } =
+                &self.instance.problem.constraints[*index]
+            else {
+                return false;
+            };
+            let filled = || nodes.iter().filter(|node| !self.is_empty(**node)).count() as u64;
+            nodes.binary_search(&node).is_ok() && filled() >= u64::from(*most) + self.instance.excess[*index]
         })
+    }
+
+    /// Counts of several workloads in a domain, together.
+    fn in_domain_together(&self, workloads: &[usize], topology: usize, domain: usize) -> u32 {
+        workloads.iter().map(|workload| self.in_domain(*workload, topology, domain)).sum()
     }
 
     fn breaks(&self, rule: &Rule, excess: u64, added: usize, node: usize, lenient: bool) -> bool {
@@ -223,33 +297,66 @@ impl<'i, 'p> Layout<'i, 'p> {
                 let allowed = u64::from((*max_skew).max(u32::from(lenient))) + excess;
                 skew > allowed && skew > u64::from(counts.most() - counts.least())
             }),
-            Rule::LimitPerDomain { workload, topology, limit } => domain(*topology).is_some_and(|domain| {
-                let over: u64 = if excess == 0 { 0 } else { self.over_limit(*workload, *topology, *limit) };
-                self.in_domain(*workload, *topology, domain) >= *limit && over >= excess
+            Rule::LimitPerDomain { workloads, topology, limit } => domain(*topology).is_some_and(|domain| {
+                let over: u64 = if excess == 0 { 0 } else { self.over_limit(workloads, *topology, *limit) };
+                self.in_domain_together(workloads, *topology, domain) >= *limit && over >= excess
             }),
-            Rule::SeparateFrom { a, b, topology } => {
-                let other = if *a == added { *b } else { *a };
-                domain(*topology).is_some_and(|domain| self.in_domain(other, *topology, domain) > 0)
-            }
-            Rule::Near { workload, to, topology } if *workload == added => match domain(*topology) {
+            Rule::Survive { workload, topology, keep } => domain(*topology).is_some_and(|domain| {
+                let limit = self.survivable(*workload, *keep, 1);
+                let over: u64 = if excess == 0 { 0 } else { self.over_limit(&[*workload], *topology, limit) };
+                self.in_domain(*workload, *topology, domain) >= limit && over >= excess
+            }),
+            Rule::SeparateFrom { a, b, topology, limit } => domain(*topology).is_some_and(|domain| {
+                let (of_a, of_b) = (self.in_domain(*a, *topology, domain), self.in_domain(*b, *topology, domain));
+                if *b == added { (of_a > 0 || a == b) && of_b >= *limit } else { of_b > *limit }
+            }),
+            Rule::Near { workloads, to, topology } if workloads.contains(&added) => match domain(*topology) {
                 Some(domain) => {
-                    let alone = self.in_domain(*to, *topology, domain) == 0 && to != workload;
-                    alone && !(lenient && self.missing(*to) > 0)
+                    let alone = self.in_domain_together(to, *topology, domain) == 0 && !to.contains(&added);
+                    alone && !(lenient && to.iter().any(|to| self.missing(*to) > 0))
                 }
                 None => true,
             },
             Rule::Near { .. } => false,
+            Rule::DistinctDomains { workloads, topology, least } => domain(*topology).is_some_and(|domain| {
+                let (distinct, placed) = self.distinct(workloads, *topology);
+                let anew = self.in_domain_together(workloads, *topology, domain) == 0;
+                let lacking = (placed + 1).min(*least).saturating_sub(distinct + u32::from(anew));
+                u64::from(lacking) > excess
+            }),
             Rule::Quota { workloads, max } => max.iter().any(|(resource, max)| {
                 let demand = u128::from(problem.workloads[added].demand[*resource]);
                 demand > 0 && self.quota_used(workloads, *resource) + demand > u128::from(*max)
             }),
-            Rule::AllOrNothing { .. } | Rule::Prefer { .. } => false,
+            Rule::AllOrNothing { .. }
+            | Rule::Prefer { .. }
+            | Rule::Reserve { .. }
+            | Rule::NodesMost { .. }
+            | Rule::Safety { .. }
+            | Rule::Balance { .. }
+            | Rule::Moved { .. }
+            | Rule::MovedMost { .. }
+            | Rule::MovedFar { .. } => false,
         }
     }
 
-    fn over_limit(&self, workload: usize, topology: usize, limit: u32) -> u64 {
-        let counts = &self.domains[self.slots[&(workload, topology)]].counts;
-        counts.iter().map(|count| u64::from(count.saturating_sub(limit))).sum()
+    fn over_limit(&self, workloads: &[usize], topology: usize, limit: u32) -> u64 {
+        let domains = 0..self.instance.problem.topologies[topology].domains.len();
+        let over = |domain: usize| self.in_domain_together(workloads, topology, domain).saturating_sub(limit);
+        domains.map(|domain| u64::from(over(domain))).sum()
+    }
+
+    /// How many replicas of a workload a domain may hold so that `keep` remain, once there are `more` of it.
+    fn survivable(&self, workload: usize, keep: u32, more: u32) -> u32 {
+        let wanted = self.instance.problem.workloads[workload].wanted;
+        (self.total[workload] + more).max(wanted) - keep.min(wanted)
+    }
+
+    /// In how many domains some workloads lie, and how many of them there are.
+    fn distinct(&self, workloads: &[usize], topology: usize) -> (u32, u32) {
+        let domains = 0..self.instance.problem.topologies[topology].domains.len();
+        let held = domains.filter(|domain| self.in_domain_together(workloads, topology, *domain) > 0).count();
+        (held as u32, workloads.iter().map(|workload| self.total[*workload]).sum())
     }
 
     fn quota_used(&self, workloads: &[usize], resource: usize) -> u128 {
@@ -265,7 +372,51 @@ impl<'i, 'p> Layout<'i, 'p> {
             let Constraint { rule, weight } = &self.instance.problem.constraints[*index];
             weight.map(|weight| i64::from(weight) * self.units_change(rule, workload, node))
         });
-        weighted.sum()
+        weighted.sum::<i64>().saturating_add(self.soft_change_of_nodes(workload, node))
+    }
+
+    /// The part of the soft rules about nodes.
+    fn soft_change_of_nodes(&self, workload: usize, node: usize) -> i64 {
+        let problem = self.instance.problem;
+        let demand = |resource: usize| i128::from(problem.workloads[workload].demand[resource]);
+        let used = |resource: usize| i128::try_from(self.used(node, resource)).unwrap_or(i128::MAX / 4);
+        let weighted = self.instance.node_rules.iter().filter_map(|index| {
+            let Constraint { rule, weight } = &problem.constraints[*index];
+            let units = |before: i128, after: i128, unit: u64| {
+                let started = |amount: i128| amount.max(0).saturating_add(i128::from(unit) - 1) / i128::from(unit);
+                started(after) - started(before)
+            };
+            let change = match rule {
+                Rule::Safety { resource, safe } => {
+                    let over = used(*resource) - i128::from(safe[node]);
+                    units(over, over + demand(*resource), problem.resources[*resource].scale)
+                }
+                Rule::Balance { first, second, unit } => {
+                    let left = |more: i128, (resource, factor): (usize, u64)| {
+                        let left = i128::from(problem.nodes[node].capacity[resource]) - used(resource);
+                        (left - more * demand(resource)).saturating_mul(i128::from(factor))
+                    };
+                    let off = |more: i128| left(more, *first).saturating_sub(left(more, *second));
+                    units(off(0), off(1), *unit)
+                }
+                Rule::MovedFar { units } => match self.instance.running[workload].as_slice() {
+                    [(from, 1)]
+                        if problem.workloads[workload].wanted == 1 && problem.workloads[workload].surplus_max == 0 =>
+                    {
+                        i128::from(units[*from][node])
+                    }
+                    _ => 0,
+                },
+                Rule::NodesMost { nodes, most } if self.is_empty(node) && nodes.binary_search(&node).is_ok() => {
+                    let filled = nodes.iter().filter(|node| !self.is_empty(**node)).count();
+                    i128::from(filled as u64 >= u64::from(*most))
+                }
+                _ => 0,
+            };
+            weight.map(|weight| change.saturating_mul(i128::from(weight)))
+        });
+        let sum = weighted.fold(0, i128::saturating_add);
+        i64::try_from(sum).unwrap_or(if sum < 0 { i64::MIN / 4 } else { i64::MAX / 4 })
     }
 
     fn units_change(&self, rule: &Rule, added: usize, node: usize) -> i64 {
@@ -276,28 +427,47 @@ impl<'i, 'p> Layout<'i, 'p> {
                 let units = |skew: u32| i64::from(skew.saturating_sub(*max_skew));
                 units(counts.skew_with_one_more(domain)) - units(counts.most() - counts.least())
             }),
-            Rule::LimitPerDomain { workload, topology, limit } => {
-                domain(*topology).map_or(0, |domain| i64::from(self.in_domain(*workload, *topology, domain) >= *limit))
-            }
-            Rule::SeparateFrom { a, b, topology } => domain(*topology).map_or(0, |domain| {
-                let (mine, theirs) = if *a == added { (*a, *b) } else { (*b, *a) };
-                let more = self.in_domain(mine, *topology, domain) < self.in_domain(theirs, *topology, domain);
-                i64::from(more || a == b)
+            Rule::LimitPerDomain { workloads, topology, limit } => domain(*topology)
+                .map_or(0, |domain| i64::from(self.in_domain_together(workloads, *topology, domain) >= *limit)),
+            Rule::Survive { workload, topology, keep } => domain(*topology).map_or(0, |domain| {
+                i64::from(self.in_domain(*workload, *topology, domain) >= self.survivable(*workload, *keep, 1))
             }),
-            Rule::Near { workload, to, topology } => match domain(*topology) {
-                Some(domain) if *to == added && self.in_domain(*to, *topology, domain) == 0 => {
-                    if workload == to {
-                        0
-                    } else {
-                        -i64::from(self.in_domain(*workload, *topology, domain))
-                    }
+            Rule::SeparateFrom { a, b, topology, limit } => domain(*topology).map_or(0, |domain| {
+                let (of_a, of_b) = (self.in_domain(*a, *topology, domain), self.in_domain(*b, *topology, domain));
+                let units = |a: u32, b: u32| i64::from(a.min(b.saturating_sub(*limit)));
+                units(of_a + u32::from(*a == added), of_b + u32::from(*b == added)) - units(of_a, of_b)
+            }),
+            Rule::Near { workloads, to, topology } => {
+                let (mine, theirs) = (workloads.contains(&added), to.contains(&added));
+                let Some(domain) = domain(*topology) else { return i64::from(mine) };
+                let others = self.in_domain_together(to, *topology, domain);
+                if theirs && others == 0 {
+                    -i64::from(self.in_domain_together(workloads, *topology, domain))
+                } else {
+                    i64::from(mine && others == 0)
                 }
-                Some(domain) if *workload == added => i64::from(self.in_domain(*to, *topology, domain) == 0),
-                None if *workload == added => 1,
-                _ => 0,
-            },
+            }
+            Rule::DistinctDomains { workloads, topology, least } => {
+                let (distinct, placed) = self.distinct(workloads, *topology);
+                let anew =
+                    domain(*topology).is_some_and(|domain| self.in_domain_together(workloads, *topology, domain) == 0);
+                let units = |distinct: u32, placed: u32| i64::from(placed.min(*least).saturating_sub(distinct));
+                units(distinct + u32::from(anew), placed + 1) - units(distinct, placed)
+            }
+            Rule::Moved { workloads } => {
+                let back = self.count(added, node) < self.instance.running_count(added, node);
+                let units = workloads.iter().find(|(workload, _)| *workload == added).map_or(0, |(_, units)| *units);
+                if back { -i64::from(units) } else { 0 }
+            }
             Rule::Prefer { nodes, .. } => i64::from(nodes.binary_search(&node).is_err()),
-            Rule::Quota { .. } | Rule::AllOrNothing { .. } => 0,
+            Rule::Quota { .. }
+            | Rule::AllOrNothing { .. }
+            | Rule::MovedMost { .. }
+            | Rule::Reserve { .. }
+            | Rule::NodesMost { .. }
+            | Rule::Safety { .. }
+            | Rule::Balance { .. }
+            | Rule::MovedFar { .. } => 0,
         }
     }
 

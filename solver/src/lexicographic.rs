@@ -11,8 +11,8 @@ use std::time::Duration;
 
 /// How a search over the tiers ended.
 pub(crate) struct Lexicographic {
-    /// The best assignment of the columns found (at worst the start).
-    pub(crate) values: Vec<f64>,
+    /// The best assignment of the columns found (at worst the start); nothing when there was none and none was found.
+    pub(crate) values: Option<Vec<f64>>,
     /// For each of the model's tiers, a proven lower bound; 0 when nothing is known.
     pub(crate) bounds: Vec<u64>,
     pub(crate) timed_out: bool,
@@ -59,8 +59,8 @@ impl Scaled {
     }
 }
 
-/// Minimises the model's tiers in order from `start`, which must satisfy the model. `known` are bounds from elsewhere.
-pub(crate) fn minimise(model: &Model, start: Vec<f64>, known: &[u64], effort: Effort) -> Lexicographic {
+/// Minimises the model's tiers in order from `start`, which must satisfy the model; without one, from nothing. `known` are bounds from elsewhere.
+pub(crate) fn minimise(model: &Model, start: Option<Vec<f64>>, known: &[u64], effort: Effort) -> Lexicographic {
     let mut result = Lexicographic { values: start, bounds: known.to_vec(), timed_out: false };
     result.bounds.resize(model.tiers.len(), 0);
     let mut rows: Vec<Linear> = Vec::new();
@@ -68,7 +68,7 @@ pub(crate) fn minimise(model: &Model, start: Vec<f64>, known: &[u64], effort: Ef
         let scaled = Scaled::new(tier);
         let trivial = scaled.bound(tier, model.program.least(&scaled.objective));
         result.bounds[index] = result.bounds[index].max(trivial.max(0.0) as u64);
-        let value = tier.value(&result.values).round();
+        let value = reached(&result, tier);
         if value > result.bounds[index] as f64 {
             let limits = SolveLimits {
                 deadline: effort.deadline.within(effort.each),
@@ -78,7 +78,7 @@ pub(crate) fn minimise(model: &Model, start: Vec<f64>, known: &[u64], effort: Ef
             };
             // HiGHS has been seen to end with a bound below its own solution when it was given a start: then once more without.
             for start in [true, false] {
-                let from = start.then_some(result.values.as_slice());
+                let from = result.values.as_deref().filter(|_| start);
                 let outcome = model.program.minimise(&scaled.objective, &rows, from, limits);
                 result.timed_out |= outcome.timed_out;
                 if let Some(bound) = outcome.bound {
@@ -86,18 +86,26 @@ pub(crate) fn minimise(model: &Model, start: Vec<f64>, known: &[u64], effort: Ef
                     result.bounds[index] = result.bounds[index].max(bound);
                 }
                 adopt(model, &mut result, &outcome, &rows);
-                let reached = tier.value(&result.values).round() <= result.bounds[index] as f64;
-                if reached || outcome.timed_out || effort.relative_gap > 0.0 {
+                let done = reached(&result, tier) <= result.bounds[index] as f64;
+                if done || outcome.timed_out || effort.relative_gap > 0.0 {
                     break;
                 }
             }
         }
-        let value = tier.value(&result.values).round();
+        let value = reached(&result, tier);
+        if !value.is_finite() {
+            break;
+        }
         let mut row = scaled.objective;
         row.constant -= value / scaled.divisor;
         rows.push(row);
     }
     result
+}
+
+/// A tier's value so far; infinite while there is none.
+fn reached(result: &Lexicographic, tier: &Linear) -> f64 {
+    result.values.as_ref().map_or(f64::INFINITY, |values| tier.value(values).round())
 }
 
 /// Takes the back-end's values, rounded and completed, if they satisfy the model and are better.
@@ -109,7 +117,7 @@ fn adopt(model: &Model, result: &mut Lexicographic, outcome: &Outcome, rows: &[L
     }
     let worth =
         |values: &[f64]| model.tiers.iter().map(|(_, tier)| tier.value(values).round() as i64).collect::<Vec<_>>();
-    if worth(&values) < worth(&result.values) {
-        result.values = values;
+    if result.values.as_ref().is_none_or(|known| worth(&values) < worth(known)) {
+        result.values = Some(values);
     }
 }

@@ -7,7 +7,6 @@
 
 use crate::deadline::Deadline;
 use crate::greedy::{Fit, Greedy};
-use crate::instance::named;
 use crate::layout::Layout;
 use crate::lexicographic::{Effort, minimise};
 use crate::model::{Model, Scope};
@@ -132,9 +131,9 @@ impl<'i, 'p> Search<'i, 'p> {
         }
         let last = model.tiers.iter().rposition(|(tier, _)| aim_of(*tier) == aim).unwrap_or(0);
         let effort = Effort { deadline, each: Duration::from_millis(400), relative_gap: 0.0, tiers: last + 1 };
-        let found = minimise(&model, start, &[], effort);
+        let found = minimise(&model, Some(start), &[], effort);
         self.saw_program(&model);
-        self.offer(model.placement(&found.values))
+        found.values.is_some_and(|values| self.offer(model.placement(&values)))
     }
 
     /// The program of some nodes: what is on them and some of what is short may change.
@@ -196,7 +195,7 @@ impl<'i, 'p> Search<'i, 'p> {
         }
         let rule = &problem.constraints[broken[choice.below(broken.len())]].rule;
         let mut nodes = BTreeSet::new();
-        let workloads = named(rule);
+        let workloads = rule.workloads();
         for workload in &workloads {
             let mut held: Vec<usize> = self.instance.allowed[*workload]
                 .iter()
@@ -283,6 +282,6 @@ fn aim_of(tier: Tier) -> Aim {
     match tier {
         Tier::Shortage(_) => Aim::Shortage,
         Tier::Repair | Tier::Soft => Aim::Soft,
-        Tier::Disruption | Tier::Cost | Tier::PricedCost | Tier::Shape => Aim::Cost,
+        Tier::Surplus | Tier::Disruption | Tier::Cost | Tier::PricedCost | Tier::Shape => Aim::Cost,
     }
 }

@@ -54,10 +54,21 @@ fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation) {
     match *violation {
         Violation::Capacity { node, resource, used, .. } => {
             let over = used.saturating_sub(instance.ceiling[node][resource]);
-            let on_node =
-                counts.keys().copied().filter(|(w, n)| *n == node && problem.workloads[*w].demand[resource] > 0);
+            // Taking away what runs there frees nothing that moving replicas hold at both ends.
+            let frees = |(w, n): &(usize, usize)| {
+                !problem.resources[resource].transient || counts[&(*w, *n)] > instance.running_count(*w, *n)
+            };
+            let holds = |(w, n): &(usize, usize)| *n == node && problem.workloads[*w].demand[resource] > 0;
+            let on_node = counts.keys().copied().filter(|pair| holds(pair) && frees(pair));
             if let Some(pair) = least_loss(instance, counts, on_node) {
                 take(counts, pair, replicas_for(over, problem.workloads[pair.0].demand[resource]));
+            }
+        }
+        Violation::Devices { node, kind, .. } => {
+            let uses = |w: usize| problem.workloads[w].device.is_some_and(|demand| demand.kind == kind);
+            let on_node = counts.keys().copied().filter(|(w, n)| *n == node && uses(*w));
+            if let Some(pair) = least_loss(instance, counts, on_node) {
+                take(counts, pair, 1);
             }
         }
         Violation::NotEligible { workload, node, count } => {
@@ -117,17 +128,17 @@ fn least_loss(
 fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule, over: u64) {
     let problem = instance.problem;
     let domain = |node: usize, topology: usize| problem.nodes[node].domains[topology];
-    let per_domain = |counts: &Counts, workload: usize, topology: usize| {
+    let per_domain = |counts: &Counts, workloads: &[usize], topology: usize| {
         let mut per_domain: BTreeMap<usize, u64> = BTreeMap::new();
         for ((w, node), count) in counts {
-            if let (true, Some(domain)) = (*w == workload, domain(*node, topology)) {
+            if let (true, Some(domain)) = (workloads.contains(w), domain(*node, topology)) {
                 *per_domain.entry(domain).or_default() += u64::from(*count);
             }
         }
         per_domain
     };
-    let in_domain = |counts: &Counts, workload: usize, topology: usize, of: Option<usize>| -> Vec<(usize, usize)> {
-        counts.keys().copied().filter(|(w, n)| *w == workload && domain(*n, topology) == of).collect()
+    let in_domain = |counts: &Counts, workloads: &[usize], topology: usize, of: Option<usize>| -> Vec<(usize, usize)> {
+        counts.keys().copied().filter(|(w, n)| workloads.contains(w) && domain(*n, topology) == of).collect()
     };
     let take_some = |counts: &mut Counts, pairs: Vec<(usize, usize)>| {
         if let Some(pair) = least_loss(instance, counts, pairs.into_iter()) {
@@ -135,28 +146,48 @@ fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule, over: u64
         }
     };
     match rule {
-        Rule::Spread { workload, topology, .. } | Rule::LimitPerDomain { workload, topology, .. } => {
-            let totals = per_domain(counts, *workload, *topology);
+        Rule::Spread { workload, topology, .. } | Rule::Survive { workload, topology, .. } => {
+            let totals = per_domain(counts, &[*workload], *topology);
             let fullest = totals.iter().max_by_key(|(_, count)| **count).map(|(domain, _)| *domain);
-            take_some(counts, in_domain(counts, *workload, *topology, fullest));
+            take_some(counts, in_domain(counts, &[*workload], *topology, fullest));
         }
-        Rule::SeparateFrom { a, b, topology } => {
-            let (of_a, of_b) = (per_domain(counts, *a, *topology), per_domain(counts, *b, *topology));
+        Rule::LimitPerDomain { workloads, topology, .. } | Rule::DistinctDomains { workloads, topology, .. } => {
+            let totals = per_domain(counts, workloads, *topology);
+            let fullest = totals.iter().max_by_key(|(_, count)| **count).map(|(domain, _)| *domain);
+            take_some(counts, in_domain(counts, workloads, *topology, fullest));
+        }
+        Rule::SeparateFrom { a, b, topology, limit } => {
+            let (of_a, of_b) = (per_domain(counts, &[*a], *topology), per_domain(counts, &[*b], *topology));
             for (domain, count_a) in of_a {
-                let Some(count_b) = of_b.get(&domain) else { continue };
+                let Some(count_b) = of_b.get(&domain).filter(|count| **count > u64::from(*limit)) else { continue };
                 let rank = |w: usize, count: u64| (problem.workloads[w].priority, count, w);
-                let loser = if rank(*a, count_a) < rank(*b, *count_b) { *a } else { *b };
-                for pair in in_domain(counts, loser, *topology, Some(domain)) {
-                    take(counts, pair, u64::MAX);
+                let (loser, mut left) = if rank(*a, count_a) < rank(*b, count_b - u64::from(*limit)) {
+                    (*a, count_a)
+                } else {
+                    (*b, count_b - u64::from(*limit))
+                };
+                for pair in in_domain(counts, &[loser], *topology, Some(domain)) {
+                    left -= take(counts, pair, left);
                 }
                 return;
             }
         }
-        Rule::Near { workload, to, topology } => {
-            let others = per_domain(counts, *to, *topology);
+        Rule::Near { workloads, to, topology } => {
+            let others = per_domain(counts, to, *topology);
             let alone = |node: usize| domain(node, *topology).is_none_or(|domain| !others.contains_key(&domain));
-            let pairs = counts.keys().copied().filter(|(w, n)| w == workload && alone(*n)).collect();
+            let pairs = counts.keys().copied().filter(|(w, n)| workloads.contains(w) && alone(*n)).collect();
             take_some(counts, pairs);
+        }
+        Rule::Reserve { .. } => take_some(counts, counts.keys().copied().collect()),
+        Rule::NodesMost { nodes, .. } => {
+            let mut held: BTreeMap<usize, (i32, u64)> = BTreeMap::new();
+            for ((w, node), count) in counts.iter().filter(|((_, node), _)| nodes.binary_search(node).is_ok()) {
+                let entry = held.entry(*node).or_insert((i32::MIN, 0));
+                *entry = (entry.0.max(problem.workloads[*w].priority), entry.1 + u64::from(*count));
+            }
+            if let Some((node, _)) = held.into_iter().min_by_key(|(node, held)| (*held, *node)) {
+                counts.retain(|(_, n), _| *n != node);
+            }
         }
         Rule::Quota { workloads, max } => {
             for (resource, _) in max {
@@ -170,6 +201,11 @@ fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule, over: u64
             }
         }
         Rule::AllOrNothing { workloads } => counts.retain(|(w, _), _| !workloads.contains(w)),
-        Rule::Prefer { .. } => {}
+        Rule::Prefer { .. }
+        | Rule::Safety { .. }
+        | Rule::Balance { .. }
+        | Rule::Moved { .. }
+        | Rule::MovedMost { .. }
+        | Rule::MovedFar { .. } => {}
     }
 }

@@ -1,6 +1,6 @@
 //! The solver's answer: a checked placement, its value tier by tier with proven bounds, and reasons for what is missing.
 
-use crate::{ConstraintIdx, NodeIdx, Placed, ResourceIdx, WorkloadIdx};
+use crate::{ConstraintIdx, DeviceIdx, NodeIdx, Placed, ResourceIdx, WorkloadIdx};
 use serde::{Deserialize, Serialize};
 
 /// A placement that has passed [`crate::check`], and what is known about it.
@@ -29,6 +29,8 @@ pub enum Tier {
     Repair,
     /// Weighted units by which soft rules are broken.
     Soft,
+    /// Replicas placed beyond what is wanted. Present only when some workload may have any.
+    Surplus,
     /// Running replicas moved or stopped: Σ weight · max(0, current − x).
     Disruption,
     /// Price of the nodes that hold anything, millionths per hour.
@@ -116,7 +118,9 @@ pub enum Violation {
     NotEligible { workload: WorkloadIdx, node: NodeIdx, count: u32 },
     /// More on one node than [`crate::Workload::per_node_max`].
     PerNodeMax { workload: WorkloadIdx, node: NodeIdx, count: u32 },
-    /// More replicas than wanted.
+    /// A node's devices do not suffice: so many more would be needed.
+    Devices { node: NodeIdx, kind: DeviceIdx, lacking: u32 },
+    /// More replicas than wanted and may be beyond it.
     TooMany { workload: WorkloadIdx, placed: u64, wanted: u32 },
     /// A hard rule broken by this many units.
     Rule { constraint: ConstraintIdx, units: u64 },

@@ -154,18 +154,20 @@ impl<'i, 'p> Search<'i, 'p> {
             return;
         }
         let start = model.start_from(&self.best);
-        debug_assert_eq!(
-            model.program.broken_by(&start, &[] as &[Linear]),
-            None,
-            "a sound placement satisfies the model"
-        );
+        let broken = model.program.broken_by(&start, &[] as &[Linear]);
+        debug_assert!(broken.is_none() || model.has_choices, "a sound placement satisfies the model: {broken:?}");
+        let start = Some(start).filter(|_| broken.is_none());
         let effort = Effort { deadline, each, relative_gap: 0.0, tiers: usize::MAX };
         let found = minimise(&model, start, &self.bounds, effort);
-        let reached =
-            model.tiers.iter().map(|(_, tier)| tier.value(&found.values).round().max(0.0) as u64).collect::<Vec<_>>();
-        self.offer(model.placement(&found.values));
-        self.bounds = found.bounds;
-        self.keep_valid_bounds(&reached);
+        if let Some(values) = &found.values {
+            let reached =
+                model.tiers.iter().map(|(_, tier)| tier.value(values).round().max(0.0) as u64).collect::<Vec<_>>();
+            self.offer(model.placement(values));
+            self.bounds = found.bounds;
+            self.keep_valid_bounds(&reached);
+        } else {
+            self.bounds = found.bounds;
+        }
         self.stats.timed_out |= found.timed_out;
         self.stats.method = "exact per node".to_owned();
     }

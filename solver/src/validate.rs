@@ -3,7 +3,7 @@
 //! Amounts may be anything: they are added in 128 bits. What is refused is what has no meaning (indices out of range, names used
 //! twice, a soft quota) and objectives whose value could leave 63 bits.
 
-use crate::{Problem, Rule};
+use crate::{Constraint, DeviceDemand, DeviceTake, Problem, Rule, Workload};
 use std::collections::BTreeSet;
 
 /// Why a problem has no meaning. The message names the thing concerned; it is the caller's mistake, never the cluster's.
@@ -67,6 +67,16 @@ pub enum ProblemError {
         /// Which node.
         node: usize,
     },
+    /// More parts of a device than it has: take whole devices instead.
+    #[error("workload `{workload}` takes {share} parts of a device that has {parts}")]
+    Share {
+        /// Which workload.
+        workload: String,
+        /// Parts it takes.
+        share: u32,
+        /// Parts there are.
+        parts: u32,
+    },
     /// The objective could exceed 2^63.
     #[error("{what} could exceed 2^63; use smaller weights, prices or counts")]
     TooLarge {
@@ -95,6 +105,7 @@ impl Problem {
         self.validate_kinds()?;
         self.validate_nodes()?;
         self.validate_workloads()?;
+        self.validate_devices()?;
         for (index, constraint) in self.constraints.iter().enumerate() {
             self.validate_rule(index, &constraint.rule, constraint.weight.is_none())?;
         }
@@ -112,6 +123,37 @@ impl Problem {
         }
         for topology in &self.topologies {
             unique("domain", topology.domains.iter().map(String::as_str))?;
+        }
+        Ok(())
+    }
+
+    fn validate_devices(&self) -> Result<(), ProblemError> {
+        unique("device", self.devices.iter().map(|d| d.name.as_str()))?;
+        for device in &self.devices {
+            if device.parts == 0 {
+                return Err(ProblemError::Zero { what: format!("the number of parts of device `{}`", device.name) });
+            }
+        }
+        for node in self.nodes.iter().filter(|node| !node.devices.is_empty()) {
+            length(|| format!("the devices of node `{}`", node.name), node.devices.len(), self.devices.len())?;
+        }
+        for workload in &self.workloads {
+            let Some(DeviceDemand { kind, take }) = workload.device else { continue };
+            let what = || format!("workload `{}`", workload.name);
+            index(what, "device", kind, self.devices.len())?;
+            match take {
+                DeviceTake::Whole(0) | DeviceTake::Share(0) => {
+                    return Err(ProblemError::Zero { what: format!("what {} takes of a device", what()) });
+                }
+                DeviceTake::Share(share) if share > self.devices[kind].parts => {
+                    return Err(ProblemError::Share {
+                        workload: workload.name.clone(),
+                        share,
+                        parts: self.devices[kind].parts,
+                    });
+                }
+                DeviceTake::Whole(_) | DeviceTake::Share(_) => {}
+            }
         }
         Ok(())
     }
@@ -151,11 +193,58 @@ impl Problem {
         let over = |t: usize| index(what, "topology", t, self.topologies.len());
         let refuse = |problem| Err(ProblemError::Hardness { constraint: position, problem });
         match rule {
-            Rule::Spread { workload: w, topology, .. } | Rule::LimitPerDomain { workload: w, topology, .. } => {
+            Rule::Spread { workload: w, topology, .. } | Rule::Survive { workload: w, topology, .. } => {
                 workload(*w)?;
                 over(*topology)
             }
-            Rule::SeparateFrom { a, b, topology } | Rule::Near { workload: a, to: b, topology } => {
+            Rule::LimitPerDomain { workloads, topology, .. } | Rule::DistinctDomains { workloads, topology, .. } => {
+                workloads.iter().try_for_each(|w| workload(*w))?;
+                no_repetition(|| format!("the list of workloads of constraint {position}"), workloads)?;
+                over(*topology)
+            }
+            Rule::Near { workloads, to, topology } => {
+                workloads.iter().chain(to).try_for_each(|w| workload(*w))?;
+                no_repetition(|| format!("the list of workloads of constraint {position}"), workloads)?;
+                no_repetition(|| format!("the list of workloads that constraint {position} is near to"), to)?;
+                over(*topology)
+            }
+            Rule::Reserve { topology } => over(*topology),
+            Rule::NodesMost { nodes, .. } => {
+                ascending(|| format!("the list of nodes of constraint {position}"), nodes, "node", self.nodes.len())
+            }
+            Rule::Safety { .. } | Rule::Balance { .. } if hard => {
+                refuse("is about degrees, which can only be soft: give it a weight")
+            }
+            Rule::Moved { .. } | Rule::MovedMost { .. } | Rule::MovedFar { .. } if hard => {
+                refuse("is about moves, which can only be soft: give it a weight")
+            }
+            Rule::Safety { resource, safe } => {
+                index(what, "resource", *resource, self.resources.len())?;
+                length(|| format!("the safety capacities of constraint {position}"), safe.len(), self.nodes.len())
+            }
+            Rule::Balance { first, second, unit } => {
+                if *unit == 0 {
+                    return Err(ProblemError::Zero { what: format!("the unit of constraint {position}") });
+                }
+                [first, second].iter().try_for_each(|(r, _)| index(what, "resource", *r, self.resources.len()))
+            }
+            Rule::Moved { workloads } => {
+                workloads.iter().try_for_each(|(w, _)| workload(*w))?;
+                let workloads: Vec<usize> = workloads.iter().map(|(w, _)| *w).collect();
+                no_repetition(|| format!("the list of workloads of constraint {position}"), &workloads)
+            }
+            Rule::MovedMost { groups } => groups.iter().try_for_each(|group| {
+                group.iter().try_for_each(|w| workload(*w))?;
+                no_repetition(|| format!("a group of constraint {position}"), group)
+            }),
+            Rule::MovedFar { units } => {
+                length(|| format!("the distances of constraint {position}"), units.len(), self.nodes.len())?;
+                let row = |row: &Vec<u32>| {
+                    length(|| format!("a row of distances of constraint {position}"), row.len(), self.nodes.len())
+                };
+                units.iter().try_for_each(row)
+            }
+            Rule::SeparateFrom { a, b, topology, .. } => {
                 workload(*a)?;
                 workload(*b)?;
                 over(*topology)
@@ -207,14 +296,16 @@ impl Problem {
 
     /// Upper bounds on every tier, with indices known to be good.
     fn validate_sums(&self) -> Result<(), ProblemError> {
-        let wanted: u128 = self.workloads.iter().map(|w| u128::from(w.wanted)).sum();
+        let wanted: u128 = self.workloads.iter().map(|w| u128::from(w.wanted) + u128::from(w.surplus_max)).sum();
         let running: u128 = self.current.iter().map(|p| u128::from(p.count)).sum();
         let replicas = wanted + running;
         if replicas > REPLICAS_MAX {
             return Err(ProblemError::TooMany { replicas, max: REPLICAS_MAX });
         }
-        let weights: u128 = self.constraints.iter().map(|c| u128::from(c.weight.unwrap_or(1))).sum();
-        limit("the weighted sum of soft constraints", weights.saturating_mul(replicas))?;
+        let weighted =
+            |c: &Constraint| u128::from(c.weight.unwrap_or(1)).saturating_mul(self.units_most(&c.rule, replicas));
+        let weights = self.constraints.iter().map(weighted).fold(0, u128::saturating_add);
+        limit("the weighted sum of soft constraints", weights)?;
         let disruption: u128 =
             self.current.iter().map(|p| u128::from(p.count) * u128::from(self.workloads[p.workload].move_weight)).sum();
         let cost: u128 = self.nodes.iter().map(|n| u128::from(n.price_micros)).sum();
@@ -235,6 +326,48 @@ impl Problem {
         }
         limit("the overload of the nodes at present", overload.saturating_mul(self.constraints.len() as u128 + 1))?;
         limit("the sum of the nodes' peaks", 3000 * self.nodes.len() as u128)
+    }
+}
+
+impl Problem {
+    /// An upper bound on the units by which a rule can be broken, when `replicas` are wanted or running.
+    fn units_most(&self, rule: &Rule, replicas: u128) -> u128 {
+        // What all replicas together could take of a resource.
+        let demand = |resource: usize| {
+            let of = |w: &Workload| u128::from(w.demand[resource]) * (u128::from(w.wanted) + u128::from(w.surplus_max));
+            self.workloads.iter().map(of).fold(0, u128::saturating_add)
+        };
+        match rule {
+            Rule::Safety { resource, .. } => (demand(*resource) / u128::from(self.resources[*resource].scale))
+                .saturating_add(self.nodes.len() as u128),
+            Rule::Balance { first: (first, factor), second: (second, other), unit } => {
+                let left: u128 = self.nodes.iter().map(|node| u128::from(node.capacity[*first])).sum();
+                let sum = left.saturating_mul(u128::from(*factor));
+                let sum = sum.saturating_add(demand(*second).saturating_mul(u128::from(*other)));
+                (sum / u128::from(*unit)).saturating_add(self.nodes.len() as u128)
+            }
+            Rule::Moved { workloads } => {
+                let largest = workloads.iter().map(|(_, units)| u128::from(*units)).max().unwrap_or(0);
+                largest.saturating_mul(replicas)
+            }
+            Rule::MovedFar { units } => {
+                let largest = units.iter().flatten().map(|units| u128::from(*units)).max().unwrap_or(0);
+                largest.saturating_mul(replicas)
+            }
+            Rule::Reserve { topology } => replicas.saturating_mul(self.topologies[*topology].domains.len() as u128),
+            Rule::DistinctDomains { .. } | Rule::NodesMost { .. } => {
+                (self.nodes.len() as u128).saturating_add(replicas)
+            }
+            Rule::Spread { .. }
+            | Rule::LimitPerDomain { .. }
+            | Rule::Survive { .. }
+            | Rule::SeparateFrom { .. }
+            | Rule::Near { .. }
+            | Rule::Prefer { .. }
+            | Rule::Quota { .. }
+            | Rule::AllOrNothing { .. }
+            | Rule::MovedMost { .. } => replicas,
+        }
     }
 }
 

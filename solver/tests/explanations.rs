@@ -5,12 +5,13 @@ use std::time::Duration;
 
 /// `count` nodes with four units of cpu and eight of memory, spread over two zones.
 fn cluster(count: usize) -> Problem {
-    let resource = |name: &str| Resource { name: name.into(), scale: 1, shapes: true };
+    let resource = |name: &str| Resource { name: name.into(), scale: 1, shapes: true, transient: false };
     let node = |n: usize| Node {
         name: format!("n{n}"),
         capacity: vec![4, 8],
         price_micros: 1,
         domains: vec![Some(n % 2), Some(n)],
+        ..Node::default()
     };
     let domains = |prefix: &str, count: usize| (0..count).map(|d| format!("{prefix}{d}")).collect();
     Problem {
@@ -33,6 +34,7 @@ fn workload(problem: &mut Problem, name: &str, demand: [u64; 2], wanted: u32) ->
         move_weight: 1,
         eligible: (0..problem.nodes.len()).collect(),
         per_node_max: None,
+        ..Workload::default()
     });
     problem.workloads.len() - 1
 }
@@ -83,7 +85,7 @@ fn free_space_in_pieces_is_called_fragmented() {
 fn a_rule_that_alone_forbids_it_is_named_and_dropping_it_helps() {
     let mut problem = cluster(2);
     let w = workload(&mut problem, "w", [1, 1], 3);
-    let rule = hard(&mut problem, Rule::LimitPerDomain { workload: w, topology: 1, limit: 1 });
+    let rule = hard(&mut problem, Rule::LimitPerDomain { workloads: vec![w], topology: 1, limit: 1 });
     let shortage = shortage(&problem);
     assert_eq!((shortage.conflict, shortage.proven), (vec![Cause::Rule(rule)], true));
     assert_eq!(

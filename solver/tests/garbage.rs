@@ -34,13 +34,22 @@ fn rule() -> impl Strategy<Value = Rule> {
             topology,
             max_skew
         }),
-        (index(), index(), count()).prop_map(|(workload, topology, limit)| Rule::LimitPerDomain {
-            workload,
+        (vec(index(), 0..3), index(), count()).prop_map(|(workloads, topology, limit)| Rule::LimitPerDomain {
+            workloads,
             topology,
             limit
         }),
-        (index(), index(), index()).prop_map(|(a, b, topology)| Rule::SeparateFrom { a, b, topology }),
-        (index(), index(), index()).prop_map(|(workload, to, topology)| Rule::Near { workload, to, topology }),
+        (index(), index(), index(), count()).prop_map(|(a, b, topology, limit)| Rule::SeparateFrom {
+            a,
+            b,
+            topology,
+            limit
+        }),
+        (vec(index(), 0..3), vec(index(), 0..3), index()).prop_map(|(workloads, to, topology)| Rule::Near {
+            workloads,
+            to,
+            topology
+        }),
         (index(), vec(index(), 0..3)).prop_map(|(workload, nodes)| Rule::Prefer { workload, nodes }),
         (vec(index(), 0..3), vec((index(), amount()), 0..3))
             .prop_map(|(workloads, max)| Rule::Quota { workloads, max }),
@@ -61,7 +70,13 @@ fn constraint() -> impl Strategy<Value = Constraint> {
 
 fn node(name: usize) -> impl Strategy<Value = Node> {
     (vec(amount(), 2), prop_oneof![5 => 0u64..1000, 1 => amount()], vec(option::weighted(0.8, index()), 2)).prop_map(
-        move |(capacity, price_micros, domains)| Node { name: format!("n{name}"), capacity, price_micros, domains },
+        move |(capacity, price_micros, domains)| Node {
+            name: format!("n{name}"),
+            capacity,
+            price_micros,
+            domains,
+            ..Node::default()
+        },
     )
 }
 
@@ -71,7 +86,16 @@ fn workload(name: usize) -> impl Strategy<Value = Workload> {
         let (wanted, priority, move_weight, per_node_max) = numbers;
         let eligible = (0..3).filter(|n| eligible[*n]).collect();
         let move_weight = move_weight.max(u32::from(name != 1));
-        Workload { name: format!("w{name}"), demand, wanted, priority, move_weight, eligible, per_node_max }
+        Workload {
+            name: format!("w{name}"),
+            demand,
+            wanted,
+            priority,
+            move_weight,
+            eligible,
+            per_node_max,
+            ..Workload::default()
+        }
     })
 }
 
@@ -87,8 +111,8 @@ fn problem() -> impl Strategy<Value = Problem> {
     (nodes, workloads, vec(constraint(), 0..4), vec(placed, 0..3), held, objective, 0u64..40).prop_map(
         |(nodes, workloads, constraints, current, held, objective, scale)| Problem {
             resources: vec![
-                Resource { name: "cpu".into(), scale, shapes: true },
-                Resource { name: "memory".into(), scale: 1, shapes: true },
+                Resource { name: "cpu".into(), scale, shapes: true, transient: false },
+                Resource { name: "memory".into(), scale: 1, shapes: true, transient: false },
             ],
             topologies: vec![
                 Topology { key: "zone".into(), domains: vec!["a".into(), "b".into()] },
@@ -100,6 +124,7 @@ fn problem() -> impl Strategy<Value = Problem> {
             current,
             held,
             objective,
+            ..Problem::default()
         },
     )
 }
@@ -132,8 +157,9 @@ fn more_replicas_than_any_cluster_has_are_refused_and_many_are_not() {
         move_weight: 1,
         eligible: vec![0],
         per_node_max: None,
+        ..Workload::default()
     };
-    let node = Node { name: "n".into(), capacity: vec![], price_micros: 0, domains: vec![] };
+    let node = Node { name: "n".into(), capacity: vec![], price_micros: 0, domains: vec![], ..Node::default() };
     let mut problem = Problem { nodes: vec![node], workloads: vec![workload], ..Problem::default() };
     let solution = solve(&problem, &SolveOptions::default()).expect("half a million is a lot, but no error");
     assert_eq!(solution.tiers[0].value, 0);
@@ -150,7 +176,7 @@ fn empty_problems_have_empty_answers() {
 
 #[test]
 fn a_problem_says_what_is_wrong_with_it() {
-    let node = Node { name: "n".into(), capacity: vec![1], price_micros: 0, domains: vec![] };
+    let node = Node { name: "n".into(), capacity: vec![1], price_micros: 0, domains: vec![], ..Node::default() };
     let problem = Problem { nodes: vec![node], ..Problem::default() };
     let error = solve(&problem, &SolveOptions::default()).expect_err("a capacity without a resource");
     assert_eq!(error.to_string(), "the capacity of node `n` has 1 entries where 0 are needed");

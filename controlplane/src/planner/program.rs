@@ -81,6 +81,7 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
             move_weight: workload.move_weight.as_ref().map_or(1, |weight| weight.value),
             eligible,
             per_node_max: matches!(workload.kind, WorkloadKind::Daemon).then_some(1),
+            ..hyphae_solver::Workload::default()
         });
         ineligible.push(reasons);
     }
@@ -103,6 +104,7 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
         current: current.iter().map(|(&(workload, node), &count)| Placed { workload, node, count }).collect(),
         held,
         objective: objective(merged),
+        ..Problem::default()
     };
     Program { problem, resources, nodes, workloads, templates, origins: builder.origins, ineligible }
 }
@@ -184,6 +186,7 @@ fn solver_nodes(
             capacity: resources.capacity(name, record, held),
             price_micros: record.price_micros,
             domains: topologies.of_node.iter().map(|domains| domains[position]).collect(),
+            ..hyphae_solver::Node::default()
         }
     };
     nodes.iter().enumerate().map(node).collect()
@@ -279,7 +282,7 @@ impl Builder<'_> {
                 max_skew: max_skew.as_ref().map_or(1, |skew| skew.value),
             },
             PlaceKind::SeparateWithin { within, limit } => Rule::LimitPerDomain {
-                workload: position,
+                workloads: vec![position],
                 topology: self.topologies.position(within),
                 limit: limit.as_ref().map_or(1, |limit| limit.value),
             },
@@ -287,12 +290,15 @@ impl Builder<'_> {
                 a: position,
                 b: self.index[&from.value],
                 topology: self.topologies.position(within),
+                limit: 0,
             },
-            PlaceKind::Near { to, within } => {
-                Rule::Near { workload: position, to: self.index[&to.value], topology: self.topologies.position(within) }
-            }
+            PlaceKind::Near { to, within } => Rule::Near {
+                workloads: vec![position],
+                to: vec![self.index[&to.value]],
+                topology: self.topologies.position(within),
+            },
             PlaceKind::Survive { loss_of, keep } => Rule::LimitPerDomain {
-                workload: position,
+                workloads: vec![position],
                 topology: self.topologies.position(loss_of),
                 limit: self.survivable(position, workload, keep.value),
             },

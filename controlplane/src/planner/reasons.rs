@@ -129,14 +129,6 @@ pub(super) fn rules(program: &Program, workload: WorkloadIdx) -> Vec<super::Expl
 
 /// The positions of the rules that name the workload.
 pub(super) fn rules_naming(program: &Program, workload: WorkloadIdx) -> impl Iterator<Item = usize> + '_ {
-    let names = move |rule: &Rule| match rule {
-        Rule::Spread { workload: of, .. }
-        | Rule::LimitPerDomain { workload: of, .. }
-        | Rule::Near { workload: of, .. }
-        | Rule::Prefer { workload: of, .. } => *of == workload,
-        Rule::SeparateFrom { a, b, .. } => *a == workload || *b == workload,
-        Rule::Quota { workloads, .. } | Rule::AllOrNothing { workloads } => workloads.contains(&workload),
-    };
     let rules = program.problem.constraints.iter().enumerate();
-    rules.filter(move |(_, constraint)| names(&constraint.rule)).map(|(position, _)| position)
+    rules.filter(move |(_, constraint)| constraint.rule.workloads().contains(&workload)).map(|(position, _)| position)
 }

@@ -67,6 +67,7 @@ impl ResourceTable {
                 _ => 1,
             },
             shapes: matches!(key, ResourceKey::Cpu | ResourceKey::Memory),
+            transient: false,
         };
         self.keys.iter().map(resource).collect()
     }

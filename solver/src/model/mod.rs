@@ -8,13 +8,15 @@
 //!
 //! [`rules`] holds one function for each family of constraints, [`objective`] one for each tier.
 
+mod devices;
 mod objective;
+mod reserve;
 mod rules;
 
 pub(crate) use rules::gcd;
 
 use crate::backend::{Col, Linear, Program};
-use crate::instance::{Instance, named};
+use crate::instance::{Instance, most_wanted};
 use crate::{Placed, Tier};
 use std::collections::BTreeMap;
 
@@ -57,21 +59,25 @@ pub(crate) struct Model<'i, 'p> {
     counts: Vec<Vec<(usize, Col)>>,
     /// Per workload: (node, count) that is fixed.
     fixed: Vec<Vec<(usize, u64)>>,
+    /// Per workload that may have replicas beyond what is wanted: how many it has, and what is fixed of them is counted in.
+    surplus: BTreeMap<usize, Col>,
     /// Per bin: how many of its nodes hold anything.
     filled: Vec<Col>,
     repair: Linear,
     soft: Linear,
     deflation: f64,
+    /// There are columns whose values do not follow from the counts (which device, which refuge): a placement alone is no start.
+    pub(crate) has_choices: bool,
 }
 
-/// The counts of a workload by domain, as expressions.
+/// The counts of some workloads by domain, as expressions.
 struct PerDomain {
     /// Domains that are known: exact counts.
     known: BTreeMap<usize, Linear>,
     /// On nodes without a domain.
     outside: Linear,
-    /// Classes in which each node is a domain of its own: (bin, nodes, column).
-    pooled: Vec<(usize, f64, Col)>,
+    /// Classes in which each node is a domain of its own: (bin, nodes, count).
+    pooled: Vec<(usize, f64, Linear)>,
 }
 
 impl<'i, 'p> Model<'i, 'p> {
@@ -85,10 +91,12 @@ impl<'i, 'p> Model<'i, 'p> {
             bin_of: vec![None; problem.nodes.len()],
             counts: vec![Vec::new(); problem.workloads.len()],
             fixed: vec![Vec::new(); problem.workloads.len()],
+            surplus: BTreeMap::new(),
             filled: Vec::new(),
             repair: Linear::default(),
             soft: Linear::default(),
             deflation: scope.deflation,
+            has_choices: false,
         };
         for (bin, nodes) in scope.bins.iter().enumerate() {
             nodes.iter().for_each(|node| model.bin_of[*node] = Some(bin));
@@ -100,9 +108,11 @@ impl<'i, 'p> Model<'i, 'p> {
         model.add_filled();
         model.add_wanted();
         model.add_capacities();
+        model.add_devices();
         model.add_pair_repairs();
         for (index, constraint) in problem.constraints.iter().enumerate() {
-            if named(&constraint.rule).iter().any(|w| !model.counts[*w].is_empty()) {
+            let named = constraint.rule.workloads();
+            if constraint.rule.is_about_nodes() || named.iter().any(|w| !model.counts[*w].is_empty()) {
                 model.add_rule(index, constraint);
             }
         }
@@ -116,7 +126,7 @@ impl<'i, 'p> Model<'i, 'p> {
             if !free {
                 continue;
             }
-            let wanted = self.instance.problem.workloads[workload].wanted;
+            let wanted = most_wanted(&self.instance.problem.workloads[workload]);
             let mut bins: BTreeMap<usize, u64> = BTreeMap::new();
             for (bin, nodes) in self.bins.iter().enumerate() {
                 for node in nodes {
@@ -152,14 +162,35 @@ impl<'i, 'p> Model<'i, 'p> {
         }
     }
 
-    /// `Σ_b x[w,b] ≤ wanted[w]`.
+    /// `Σ_b x[w,b] ≤ wanted[w]`. Where more may be placed, with p the replicas beyond what is wanted and z = 1 when there are any:
+    /// `p ≤ surplus_max · z` and `wanted · z ≤ Σ_b x[w,b] − p ≤ wanted`.
     fn add_wanted(&mut self) {
         for workload in 0..self.counts.len() {
-            if !self.counts[workload].is_empty() {
-                let wanted = f64::from(self.instance.problem.workloads[workload].wanted);
-                let row = self.placed(workload).plus(-1.0, &Linear::constant(wanted));
+            if self.counts[workload].is_empty() {
+                continue;
+            }
+            let spec = &self.instance.problem.workloads[workload];
+            let (wanted, most) = (f64::from(spec.wanted), f64::from(spec.surplus_max));
+            if spec.surplus_max > 0 {
+                let placed = self.placed(workload);
+                let beyond = self.program.defined((0.0, most), true, move |v| (placed.value(v) - wanted).max(0.0));
+                let any = self.program.defined((0.0, 1.0), true, move |v| f64::from(v[beyond] > 0.5));
+                self.program.at_most_zero(Linear::default().with(1.0, beyond).with(-most, any));
+                self.surplus.insert(workload, beyond);
+                let row = Linear::default().with(wanted, any).plus(-1.0, &self.served(workload));
                 self.program.at_most_zero(row);
             }
+            let row = self.served(workload).plus(-1.0, &Linear::constant(wanted));
+            self.program.at_most_zero(row);
+        }
+    }
+
+    /// What `workload` has placed of what is wanted.
+    fn served(&self, workload: usize) -> Linear {
+        let placed = self.placed(workload);
+        match self.surplus.get(&workload) {
+            Some(beyond) => placed.with(-1.0, *beyond),
+            None => placed,
         }
     }
 
@@ -171,11 +202,15 @@ impl<'i, 'p> Model<'i, 'p> {
         placed
     }
 
-    fn per_domain(&self, workload: usize, topology: usize) -> PerDomain {
+    fn per_domain(&self, workloads: &[usize], topology: usize) -> PerDomain {
+        let mut all = PerDomain { known: BTreeMap::new(), outside: Linear::default(), pooled: Vec::new() };
+        workloads.iter().for_each(|workload| self.add_per_domain(*workload, topology, &mut all));
+        all
+    }
+
+    fn add_per_domain(&self, workload: usize, topology: usize, all: &mut PerDomain) {
         let nodes = &self.instance.problem.nodes;
-        let mut known: BTreeMap<usize, Linear> = BTreeMap::new();
-        let mut outside = Linear::default();
-        let mut pooled = Vec::new();
+        let PerDomain { known, outside, pooled } = all;
         for (bin, col) in &self.counts[workload] {
             let members = &self.bins[*bin];
             match nodes[members[0]].domains[topology] {
@@ -183,7 +218,10 @@ impl<'i, 'p> Model<'i, 'p> {
                 Some(domain) if members.iter().all(|n| nodes[*n].domains[topology] == Some(domain)) => {
                     known.entry(domain).or_default().terms.push((*col, 1.0));
                 }
-                Some(_) => pooled.push((*bin, members.len() as f64, *col)),
+                Some(_) => match pooled.iter_mut().find(|(known, _, _)| known == bin) {
+                    Some((_, _, count)) => count.terms.push((*col, 1.0)),
+                    None => pooled.push((*bin, members.len() as f64, Linear::default().with(1.0, *col))),
+                },
             }
         }
         for (node, count) in &self.fixed[workload] {
@@ -192,7 +230,6 @@ impl<'i, 'p> Model<'i, 'p> {
                 Some(domain) => known.entry(domain).or_default().constant += *count as f64,
             }
         }
-        PerDomain { known, outside, pooled }
     }
 
     /// A whole assignment of the columns from a placement (what it places outside the scope is ignored).
@@ -216,7 +253,7 @@ impl<'i, 'p> Model<'i, 'p> {
 
     /// The same values with counts rounded and everything that follows from them recomputed.
     pub(crate) fn rounded(&self, values: &[f64]) -> Vec<f64> {
-        let mut rounded: Vec<f64> = vec![0.0; values.len()];
+        let mut rounded: Vec<f64> = values.iter().map(|value| value.round()).collect();
         let mut holds: Vec<f64> = self.filled.iter().map(|col| self.program.lower(*col)).collect();
         for (bin, col) in self.counts.iter().flatten() {
             rounded[*col] = values[*col].round();

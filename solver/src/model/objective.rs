@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 
 impl Model<'_, '_> {
     /// Demands in a bin, for one resource: (demand, count as an expression), the fixed ones among them.
-    fn demands(&self, resource: usize) -> Vec<Vec<(u128, Linear)>> {
-        let mut demands = vec![Vec::new(); self.bins.len()];
+    pub(super) fn demands(&self, resource: usize) -> Vec<Vec<(u128, Linear)>> {
+        let mut demands: Vec<Vec<(u128, Linear)>> = vec![Vec::new(); self.bins.len()];
         for (workload, spec) in self.instance.problem.workloads.iter().enumerate() {
             let demand = u128::from(spec.demand[resource]);
             if demand == 0 {
@@ -27,12 +27,55 @@ impl Model<'_, '_> {
         demands
     }
 
+    /// The same for a transient resource: in place of a count max(count, running), that is running + t with t ≥ count − running. What
+    /// leaves goes on being charged, so these never shrink below what runs.
+    fn charges(&mut self, resource: usize) -> Vec<Vec<(u128, Linear)>> {
+        let mut charges: Vec<Vec<(u128, Linear)>> = vec![Vec::new(); self.bins.len()];
+        for (workload, spec) in self.instance.problem.workloads.iter().enumerate() {
+            let demand = u128::from(spec.demand[resource]);
+            if demand == 0 {
+                continue;
+            }
+            let mut counts: BTreeMap<usize, (f64, Linear)> = BTreeMap::new();
+            for (bin, col) in &self.counts[workload] {
+                counts.entry(*bin).or_default().1.terms.push((*col, 1.0));
+            }
+            for (node, count) in &self.fixed[workload] {
+                if let Some(bin) = self.bin_of[*node] {
+                    counts.entry(bin).or_default().1.constant += *count as f64;
+                }
+            }
+            for (node, count) in &self.instance.running[workload] {
+                if let Some(bin) = self.bin_of[*node] {
+                    counts.entry(bin).or_default().0 += f64::from(*count);
+                }
+            }
+            for (bin, (running, count)) in counts {
+                let charge = if count.terms.is_empty() {
+                    Linear::constant(running.max(count.constant))
+                } else if running == 0.0 {
+                    count
+                } else {
+                    let more = count.plus(-1.0, &Linear::constant(running));
+                    let excess = more.clone();
+                    let upper = self.program.greatest(&more).max(0.0);
+                    let t = self.program.defined((0.0, upper), false, move |v| excess.value(v).max(0.0));
+                    self.program.at_most_zero(more.with(-1.0, t));
+                    Linear::constant(running).with(1.0, t)
+                };
+                charges[bin].push((demand, charge));
+            }
+        }
+        charges
+    }
+
     /// `Σ_w demand · x[w,b] ≤ ceiling · y[b]`; on a node that is overloaded at present the ceiling is what is used, and every
     /// started `scale` above the capacity is a unit of repair.
     pub(super) fn add_capacities(&mut self) {
         let problem = self.instance.problem;
         for resource in 0..problem.resources.len() {
-            let demands = self.demands(resource);
+            let demands =
+                if problem.resources[resource].transient { self.charges(resource) } else { self.demands(resource) };
             for (bin, demands) in demands.iter().enumerate() {
                 if demands.iter().all(|(_, count)| count.terms.is_empty()) {
                     continue;
@@ -42,9 +85,10 @@ impl Model<'_, '_> {
                     (self.instance.ceiling[node][resource], problem.nodes[node].capacity[resource]);
                 let held_back = if self.bins[bin].len() > 1 { (ceiling as f64 * self.deflation) as u128 } else { 0 };
                 let ceiling = ceiling - held_back.min(ceiling);
-                let fixed = demands.iter().any(|(_, count)| count.terms.is_empty());
+                let fixed = demands.iter().any(|(_, count)| count.terms.is_empty() || count.constant > 0.0);
                 let per = (!fixed).then_some(self.filled[bin]);
-                self.at_most(demands, ceiling, per);
+                let nodes = if per.is_some() { 1 } else { self.bins[bin].len() as u128 };
+                self.at_most(demands, ceiling.saturating_mul(nodes), per);
                 if ceiling > u128::from(capacity) {
                     let scale = problem.resources[resource].scale as f64;
                     let mut over = Linear::constant(-(capacity as f64) / scale);
@@ -91,6 +135,9 @@ impl Model<'_, '_> {
                 Tier::Shortage(priority) => self.shortage(priority),
                 Tier::Repair => std::mem::take(&mut self.repair),
                 Tier::Soft => std::mem::take(&mut self.soft),
+                Tier::Surplus => {
+                    Linear { terms: self.surplus.values().map(|col| (*col, 1.0)).collect(), constant: 0.0 }
+                }
                 Tier::Disruption => self.disruption(),
                 Tier::Cost => self.cost(),
                 Tier::PricedCost => {
@@ -108,7 +155,7 @@ impl Model<'_, '_> {
         for (workload, spec) in self.instance.problem.workloads.iter().enumerate() {
             if spec.priority == priority {
                 shortage.constant += f64::from(spec.wanted);
-                shortage.add(-1.0, &self.placed(workload));
+                shortage.add(-1.0, &self.served(workload));
             }
         }
         shortage

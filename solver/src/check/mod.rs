@@ -3,7 +3,14 @@
 //! It knows nothing of models, programs or searches, shares no code with them, and computes in exact integers. [`verify`]
 //! is the last word on every placement the crate hands out.
 
-use crate::{Constraint, Placed, Problem, Rule, Violation};
+mod devices;
+mod reserve;
+mod rules;
+
+pub(crate) use devices::devices_needed;
+pub(crate) use rules::rule_units;
+
+use crate::{Constraint, DeviceTake, Placed, Problem, Rule, Violation};
 use std::collections::BTreeMap;
 
 /// Every hard condition that `placed` breaks, sorted. Empty means that the placement may be carried out. `problem` must be
@@ -12,6 +19,7 @@ pub fn check(problem: &Problem, placed: &[Placed]) -> Vec<Violation> {
     let mut violations = Vec::new();
     let tally = Tally::new(problem, placed, &mut violations);
     check_capacity(problem, &tally, &mut violations);
+    check_devices(problem, &tally, &mut violations);
     check_pairs(problem, &tally, &mut violations);
     for (constraint, stated) in problem.constraints.iter().enumerate() {
         if stated.weight.is_none() {
@@ -101,6 +109,7 @@ pub(crate) fn violation_units(problem: &Problem, violation: &Violation) -> u128 
         }
         Violation::TooMany { placed, wanted, .. } => u128::from(placed.saturating_sub(u64::from(wanted))),
         Violation::Rule { units, .. } => u128::from(units),
+        Violation::Devices { lacking, .. } => u128::from(lacking),
         Violation::Malformed { .. } => 1,
     }
 }
@@ -121,6 +130,9 @@ fn covers(excuse: &Violation, violation: &Violation) -> bool {
         ) => (w, n) == (workload, node) && count <= allowed,
         (Violation::Rule { constraint: c, units: allowed }, Violation::Rule { constraint, units }) => {
             c == constraint && units <= allowed
+        }
+        (Violation::Devices { node: n, kind: k, lacking: allowed }, Violation::Devices { node, kind, lacking }) => {
+            (n, k) == (node, kind) && lacking <= allowed
         }
         _ => false,
     }
@@ -164,8 +176,28 @@ impl Tally {
         tally
     }
 
+    pub(crate) fn count(&self, workload: usize, node: usize) -> u64 {
+        let entries = &self.by_workload[workload];
+        entries.binary_search_by_key(&node, |(node, _)| *node).map_or(0, |at| entries[at].1)
+    }
+
     pub(crate) fn total(&self, workload: usize) -> u64 {
         self.by_workload[workload].iter().map(|(_, count)| count).sum()
+    }
+
+    /// [`Tally::per_domain`], summed over workloads (each counts once).
+    fn all_per_domain(&self, problem: &Problem, workloads: &[usize], topology: usize) -> (Vec<u64>, u64) {
+        let mut counts = vec![0; problem.topologies[topology].domains.len()];
+        let mut outside = 0;
+        for workload in workloads {
+            for (node, count) in &self.by_workload[*workload] {
+                match problem.nodes[*node].domains[topology] {
+                    Some(domain) => counts[domain] += count,
+                    None => outside += count,
+                }
+            }
+        }
+        (counts, outside)
     }
 
     /// Counts of a workload for each domain of a topology, and what lies on nodes that are in none.
@@ -188,18 +220,71 @@ pub(crate) fn used_on(problem: &Problem, tally: &Tally, node: usize, resource: u
     tally.by_node[node].iter().map(amount).fold(0, u128::saturating_add)
 }
 
+/// What counts against a node's capacity: what is used, and of a transient resource also what the replicas that leave go on holding.
+fn charged_on(problem: &Problem, tally: &Tally, left: &[Vec<(usize, u64)>], node: usize, resource: usize) -> u128 {
+    let mut charged = used_on(problem, tally, node, resource);
+    if problem.resources[resource].transient {
+        for (workload, count) in &left[node] {
+            let amount = u128::from(problem.workloads[*workload].demand[resource]) * u128::from(*count);
+            charged = charged.saturating_add(amount);
+        }
+    }
+    charged
+}
+
+/// Per node, the running replicas that are not there any more: (workload, how many).
+fn leaving(problem: &Problem, tally: &Tally) -> Vec<Vec<(usize, u64)>> {
+    let mut leaving = vec![Vec::new(); problem.nodes.len()];
+    for running in &problem.current {
+        let left = u64::from(running.count).saturating_sub(tally.count(running.workload, running.node));
+        if left > 0 {
+            leaving[running.node].push((running.workload, left));
+        }
+    }
+    leaving
+}
+
 fn check_capacity(problem: &Problem, tally: &Tally, violations: &mut Vec<Violation>) {
+    let transient = problem.resources.iter().any(|resource| resource.transient);
+    let left = if transient { leaving(problem, tally) } else { vec![Vec::new(); problem.nodes.len()] };
     for (node, machine) in problem.nodes.iter().enumerate() {
         if tally.by_node[node].is_empty() {
             continue;
         }
         for (resource, capacity) in machine.capacity.iter().enumerate() {
-            let used = used_on(problem, tally, node, resource);
+            let used = charged_on(problem, tally, &left, node, resource);
             if used > u128::from(*capacity) {
                 violations.push(Violation::Capacity { node, resource, used, capacity: *capacity });
             }
         }
     }
+}
+
+fn check_devices(problem: &Problem, tally: &Tally, violations: &mut Vec<Violation>) {
+    for (node, machine) in problem.nodes.iter().enumerate() {
+        for (kind, device) in problem.devices.iter().enumerate() {
+            let needed = devices_on(problem, &tally.by_node[node], kind, device.parts);
+            let there = u64::from(machine.devices.get(kind).copied().unwrap_or(0));
+            if needed > there {
+                let lacking = u32::try_from(needed - there).unwrap_or(u32::MAX);
+                violations.push(Violation::Devices { node, kind, lacking });
+            }
+        }
+    }
+}
+
+/// How many devices of a kind a set of replicas needs.
+fn devices_on(problem: &Problem, held: &[(usize, u64)], kind: usize, parts: u32) -> u64 {
+    let mut whole = 0u64;
+    let mut shares = Vec::new();
+    for (workload, count) in held {
+        match problem.workloads[*workload].device.filter(|demand| demand.kind == kind).map(|demand| demand.take) {
+            Some(DeviceTake::Whole(devices)) => whole = whole.saturating_add(u64::from(devices).saturating_mul(*count)),
+            Some(DeviceTake::Share(share)) => shares.push((share, *count)),
+            None => {}
+        }
+    }
+    whole.saturating_add(devices_needed(&shares, parts))
 }
 
 fn check_pairs(problem: &Problem, tally: &Tally, violations: &mut Vec<Violation>) {
@@ -216,7 +301,7 @@ fn check_pairs(problem: &Problem, tally: &Tally, violations: &mut Vec<Violation>
             }
         }
         let placed = tally.total(workload);
-        if placed > u64::from(spec.wanted) {
+        if placed > u64::from(spec.wanted) + u64::from(spec.surplus_max) {
             violations.push(Violation::TooMany { workload, placed, wanted: spec.wanted });
         }
     }
@@ -226,69 +311,30 @@ fn check_pairs(problem: &Problem, tally: &Tally, violations: &mut Vec<Violation>
 fn labels_needed(problem: &Problem) -> Vec<Vec<usize>> {
     let mut needed = vec![Vec::new(); problem.workloads.len()];
     for constraint in problem.constraints.iter().filter(|c| c.weight.is_none()) {
-        match constraint.rule {
-            Rule::Spread { workload, topology, .. }
-            | Rule::LimitPerDomain { workload, topology, .. }
-            | Rule::Near { workload, topology, .. } => needed[workload].push(topology),
-            Rule::SeparateFrom { a, b, topology } => {
-                needed[a].push(topology);
-                needed[b].push(topology);
+        match &constraint.rule {
+            Rule::Spread { workload, topology, .. } | Rule::Survive { workload, topology, .. } => {
+                needed[*workload].push(*topology);
             }
-            Rule::Prefer { .. } | Rule::Quota { .. } | Rule::AllOrNothing { .. } => {}
+            Rule::LimitPerDomain { workloads, topology, .. }
+            | Rule::Near { workloads, topology, .. }
+            | Rule::DistinctDomains { workloads, topology, .. } => {
+                workloads.iter().for_each(|workload| needed[*workload].push(*topology));
+            }
+            Rule::SeparateFrom { a, b, topology, .. } => {
+                needed[*a].push(*topology);
+                needed[*b].push(*topology);
+            }
+            Rule::Prefer { .. }
+            | Rule::Quota { .. }
+            | Rule::AllOrNothing { .. }
+            | Rule::Reserve { .. }
+            | Rule::NodesMost { .. }
+            | Rule::Safety { .. }
+            | Rule::Balance { .. }
+            | Rule::Moved { .. }
+            | Rule::MovedMost { .. }
+            | Rule::MovedFar { .. } => {}
         }
     }
     needed
-}
-
-/// By how much a rule is broken, in the units its documentation states; quotas in `scale`s of each resource, rounded up; all-or-nothing in
-/// the replicas one would have to stop or start, whichever are fewer.
-pub(crate) fn rule_units(problem: &Problem, tally: &Tally, rule: &Rule) -> u128 {
-    match rule {
-        Rule::Spread { workload, topology, max_skew } => {
-            let (counts, _) = tally.per_domain(problem, *workload, *topology);
-            let mut counted = vec![false; counts.len()];
-            for node in &problem.workloads[*workload].eligible {
-                if let Some(domain) = problem.nodes[*node].domains[*topology] {
-                    counted[domain] = true;
-                }
-            }
-            let within = || counts.iter().zip(&counted).filter(|(_, counted)| **counted).map(|(count, _)| *count);
-            let skew = within().max().unwrap_or(0) - within().min().unwrap_or(0);
-            u128::from(skew.saturating_sub(u64::from(*max_skew)))
-        }
-        Rule::LimitPerDomain { workload, topology, limit } => {
-            let (counts, _) = tally.per_domain(problem, *workload, *topology);
-            counts.iter().map(|count| u128::from(count.saturating_sub(u64::from(*limit)))).sum()
-        }
-        Rule::SeparateFrom { a, b, topology } => {
-            let (of_a, _) = tally.per_domain(problem, *a, *topology);
-            let (of_b, _) = tally.per_domain(problem, *b, *topology);
-            of_a.iter().zip(&of_b).map(|(a, b)| u128::from(*a.min(b))).sum()
-        }
-        Rule::Near { workload, to, topology } => {
-            let (counts, outside) = tally.per_domain(problem, *workload, *topology);
-            let (others, _) = tally.per_domain(problem, *to, *topology);
-            let alone: u64 = counts.iter().zip(&others).filter(|(_, other)| **other == 0).map(|(count, _)| count).sum();
-            u128::from(alone + outside)
-        }
-        Rule::Prefer { workload, nodes } => tally.by_workload[*workload]
-            .iter()
-            .filter(|(node, _)| nodes.binary_search(node).is_err())
-            .map(|(_, count)| u128::from(*count))
-            .sum(),
-        Rule::Quota { workloads, max } => max
-            .iter()
-            .map(|(resource, max)| {
-                let of = |w: &usize| u128::from(problem.workloads[*w].demand[*resource]) * u128::from(tally.total(*w));
-                let used = workloads.iter().map(of).fold(0, u128::saturating_add);
-                used.saturating_sub(u128::from(*max)).div_ceil(u128::from(problem.resources[*resource].scale.max(1)))
-            })
-            .fold(0, u128::saturating_add),
-        Rule::AllOrNothing { workloads } => {
-            let placed: u64 = workloads.iter().map(|w| tally.total(*w)).sum();
-            let missing: u64 =
-                workloads.iter().map(|w| u64::from(problem.workloads[*w].wanted).saturating_sub(tally.total(*w))).sum();
-            u128::from(placed.min(missing))
-        }
-    }
 }
