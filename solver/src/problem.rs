@@ -56,7 +56,7 @@ pub struct Resource {
     /// Counts towards [`Shape::Spread`]'s peaks (cpu and memory do; ports and addresses do not).
     pub shapes: bool,
     /// Held at both ends while a replica moves: a node that replicas leave goes on lending them this resource until every move is done, so that
-    /// `Σ_w demand · max(x[w,n], running[w,n]) ≤ capacity`.
+    /// `Σ_w demand · max(x[w,n], running[w,n]) ≤ max(capacity, Σ_w demand · running[w,n])`.
     #[serde(default)]
     pub transient: bool,
 }

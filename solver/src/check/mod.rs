@@ -220,39 +220,35 @@ pub(crate) fn used_on(problem: &Problem, tally: &Tally, node: usize, resource: u
     tally.by_node[node].iter().map(amount).fold(0, u128::saturating_add)
 }
 
-/// What counts against a node's capacity: what is used, and of a transient resource also what the replicas that leave go on holding.
-fn charged_on(problem: &Problem, tally: &Tally, left: &[Vec<(usize, u64)>], node: usize, resource: usize) -> u128 {
-    let mut charged = used_on(problem, tally, node, resource);
-    if problem.resources[resource].transient {
-        for (workload, count) in &left[node] {
-            let amount = u128::from(problem.workloads[*workload].demand[resource]) * u128::from(*count);
-            charged = charged.saturating_add(amount);
-        }
+/// What counts against a node's capacity. Of a transient resource the replicas that leave go on holding what they hold, and what arrives
+/// must fit beside them; what leaves breaks nothing that is not broken at present, and when nothing arrives, only what is used counts.
+fn counted_on(problem: &Problem, tally: &Tally, running: &[(usize, u64)], node: usize, resource: usize) -> u128 {
+    let used = used_on(problem, tally, node, resource);
+    if !problem.resources[resource].transient {
+        return used;
     }
-    charged
-}
-
-/// Per node, the running replicas that are not there any more: (workload, how many).
-fn leaving(problem: &Problem, tally: &Tally) -> Vec<Vec<(usize, u64)>> {
-    let mut leaving = vec![Vec::new(); problem.nodes.len()];
-    for running in &problem.current {
-        let left = u64::from(running.count).saturating_sub(tally.count(running.workload, running.node));
-        if left > 0 {
-            leaving[running.node].push((running.workload, left));
-        }
+    let demand = |workload: usize| u128::from(problem.workloads[workload].demand[resource]);
+    let (mut at_present, mut charged) = (0u128, used);
+    for (workload, count) in running {
+        at_present = at_present.saturating_add(demand(*workload) * u128::from(*count));
+        let left = count.saturating_sub(tally.count(*workload, node));
+        charged = charged.saturating_add(demand(*workload) * u128::from(left));
     }
-    leaving
+    let most = u128::from(problem.nodes[node].capacity[resource]).max(at_present);
+    if charged > most { charged } else { used }
 }
 
 fn check_capacity(problem: &Problem, tally: &Tally, violations: &mut Vec<Violation>) {
-    let transient = problem.resources.iter().any(|resource| resource.transient);
-    let left = if transient { leaving(problem, tally) } else { vec![Vec::new(); problem.nodes.len()] };
+    let mut running = vec![Vec::new(); problem.nodes.len()];
+    if problem.resources.iter().any(|resource| resource.transient) {
+        problem.current.iter().for_each(|p| running[p.node].push((p.workload, u64::from(p.count))));
+    }
     for (node, machine) in problem.nodes.iter().enumerate() {
         if tally.by_node[node].is_empty() {
             continue;
         }
         for (resource, capacity) in machine.capacity.iter().enumerate() {
-            let used = charged_on(problem, tally, &left, node, resource);
+            let used = counted_on(problem, tally, &running[node], node, resource);
             if used > u128::from(*capacity) {
                 violations.push(Violation::Capacity { node, resource, used, capacity: *capacity });
             }

@@ -17,7 +17,7 @@ pub(crate) use rules::gcd;
 
 use crate::backend::{Col, Linear, Program};
 use crate::instance::{Instance, most_wanted};
-use crate::{Placed, Tier};
+use crate::{Placed, Rule, Tier};
 use std::collections::BTreeMap;
 
 /// What a program is about: the rest stays as it is.
@@ -111,8 +111,10 @@ impl<'i, 'p> Model<'i, 'p> {
         model.add_devices();
         model.add_pair_repairs();
         for (index, constraint) in problem.constraints.iter().enumerate() {
-            let named = constraint.rule.workloads();
-            if constraint.rule.is_about_nodes() || named.iter().any(|w| !model.counts[*w].is_empty()) {
+            // What a rule about moves counts is there even where nothing can be placed any more.
+            let always = constraint.rule.is_about_nodes()
+                || matches!(constraint.rule, Rule::Moved { .. } | Rule::MovedMost { .. });
+            if always || constraint.rule.workloads().iter().any(|w| !model.counts[*w].is_empty()) {
                 model.add_rule(index, constraint);
             }
         }

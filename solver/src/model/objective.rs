@@ -74,9 +74,9 @@ impl Model<'_, '_> {
     pub(super) fn add_capacities(&mut self) {
         let problem = self.instance.problem;
         for resource in 0..problem.resources.len() {
-            let demands =
-                if problem.resources[resource].transient { self.charges(resource) } else { self.demands(resource) };
-            for (bin, demands) in demands.iter().enumerate() {
+            let demands = self.demands(resource);
+            let charges = if problem.resources[resource].transient { self.charges(resource) } else { demands.clone() };
+            for (bin, (demands, charges)) in demands.iter().zip(&charges).enumerate() {
                 if demands.iter().all(|(_, count)| count.terms.is_empty()) {
                     continue;
                 }
@@ -85,10 +85,10 @@ impl Model<'_, '_> {
                     (self.instance.ceiling[node][resource], problem.nodes[node].capacity[resource]);
                 let held_back = if self.bins[bin].len() > 1 { (ceiling as f64 * self.deflation) as u128 } else { 0 };
                 let ceiling = ceiling - held_back.min(ceiling);
-                let fixed = demands.iter().any(|(_, count)| count.terms.is_empty() || count.constant > 0.0);
+                let fixed = charges.iter().any(|(_, count)| count.terms.is_empty() || count.constant > 0.0);
                 let per = (!fixed).then_some(self.filled[bin]);
                 let nodes = if per.is_some() { 1 } else { self.bins[bin].len() as u128 };
-                self.at_most(demands, ceiling.saturating_mul(nodes), per);
+                self.at_most(charges, ceiling.saturating_mul(nodes), per);
                 if ceiling > u128::from(capacity) {
                     let scale = problem.resources[resource].scale as f64;
                     let mut over = Linear::constant(-(capacity as f64) / scale);

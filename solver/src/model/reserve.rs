@@ -101,6 +101,11 @@ impl Model<'_, '_> {
         }
         let counts: Vec<Linear> = (0..problem.workloads.len()).map(taken).collect();
         if node.standing == Standing::OnOffer {
+            // Nobody buys it to leave it empty.
+            let mut empty = Linear::default().with(1.0, self.filled[bin]);
+            let here = self.counts.iter().flatten().filter(|(b, _)| *b == bin);
+            empty.terms.extend(here.map(|(_, col)| (*col, -1.0)));
+            self.program.at_most_zero(empty);
             for col in arrivals_of(recourses, bin, |_| true) {
                 let most = self.program.greatest(&Linear::default().with(1.0, col));
                 self.program.at_most_zero(Linear::default().with(1.0, col).with(-most, self.filled[bin]));

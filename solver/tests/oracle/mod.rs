@@ -496,12 +496,12 @@ fn broken(problem: &Problem, x: &Counts, present: bool) -> Vec<(u64, u64)> {
         for (r, capacity) in node.capacity.iter().enumerate() {
             let mut asked = used(problem, x, r, n);
             if problem.resources[r].transient {
-                let here = problem.current.iter().filter(|p| p.node == n);
-                let left = here.map(|p| {
-                    problem.workloads[p.workload].demand[r] * u64::from(p.count).saturating_sub(x[p.workload][n])
-                });
-                // An empty node lends nothing to anybody.
-                asked += if x.iter().any(|x| x[n] > 0) { left.sum() } else { 0 };
+                let present = counts(problem, &problem.current);
+                let both: u64 = (0..x.len()).map(|w| problem.workloads[w].demand[r] * x[w][n].max(present[w][n])).sum();
+                // What leaves is charged as long as something arrives that it leaves no room for.
+                if both > (*capacity).max(used(problem, &present, r, n)) {
+                    asked = both;
+                }
             }
             let used = if holding { holds(r, &|placed| placed.node == n) } else { asked };
             let over = used.saturating_sub(*capacity);
