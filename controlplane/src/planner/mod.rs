@@ -73,6 +73,9 @@ pub enum PlanError {
     /// The solver refuses the problem: numbers beyond what it can add up.
     #[error("the problem can not be solved: {0}")]
     Problem(#[from] hyphae_solver::ProblemError),
+    /// The order of the steps does not hold when it is gone through once more: a bug of ours, never the user's.
+    #[error("the steps of the plan do not hold ({0}); this is a bug of hyphae: please report it")]
+    Waves(String),
 }
 
 impl PlanError {
@@ -94,7 +97,7 @@ impl PlanError {
                 let help = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
                 format!("there is no workload {name:?}{help}\n")
             }
-            Self::Problem(problem) => format!("the problem can not be solved: {problem}\n"),
+            Self::Problem(_) | Self::Waves(_) => format!("{self}\n"),
         }
     }
 }
@@ -112,7 +115,7 @@ pub fn plan(request: &Request<'_>) -> Result<PlanDocument, PlanError> {
     let mut denied = gates::deploy(state, &merged, &program, user);
     let options = SolveOptions { time_limit: *deadline, explain: true, ..SolveOptions::default() };
     let solution = hyphae_solver::solve(&program.problem, &options)?;
-    let steps = Ordered::new(state, &merged, &program, &solution.placed);
+    let steps = Ordered::new(state, &merged, &program, &solution.placed)?;
     let cost = cost(state, &program, &solution.placed);
     if denied.is_empty() && !steps.changes.is_empty() {
         denied = gates::apply(&merged, user, disrupted(&steps.changes), cost_change(cost));
@@ -129,14 +132,22 @@ struct Ordered {
 }
 
 impl Ordered {
-    fn new(state: &State, merged: &Merged, program: &Program, placed: &[Placed]) -> Self {
+    /// Orders the changes, and goes through the order once more with the checker.
+    fn new(state: &State, merged: &Merged, program: &Program, placed: &[Placed]) -> Result<Self, PlanError> {
         let mut changes = changes::changes(state, program, placed);
         let budgets = budgets(state, merged, program, placed);
-        let Waves { steps, broken_first } = waves::waves(state, program, &changes, &budgets);
+        let Waves { steps, broken_first, over_budget } = waves::waves(state, program, &changes, placed, &budgets);
+        let may_break = |change: usize| over_budget.contains(&change);
+        if let Some(broken) = waves::check(state, program, &steps, placed, &budgets, may_break) {
+            return Err(PlanError::Waves(broken));
+        }
         for position in broken_first {
             changes[position].why.push_str("; stopped before its replacement starts: there is no room for both");
         }
-        Self { changes, waves: steps }
+        for position in over_budget {
+            changes[position].why.push_str(", and more are down meanwhile than max-unavailable says");
+        }
+        Ok(Self { changes, waves: steps })
     }
 
     /// By wave, the changes that have a step in it.

@@ -4,7 +4,7 @@ use super::program::{Origin, Program};
 use super::resources::ResourceKey;
 use super::sources::Merged;
 use crate::plan::{Conflict, RepairEntry, Unplaced};
-use hyphae_solver::{Cause, NodeIdx, Repair, Rule, Shortage, WorkloadIdx};
+use hyphae_solver::{Cause, NodeIdx, Repair, Shortage, WorkloadIdx};
 use hyphae_specs::{Span, Workload};
 
 /// A solver's shortage as an entry of the plan.

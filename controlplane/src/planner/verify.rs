@@ -57,7 +57,7 @@ pub fn verify(state: &State, document: &PlanDocument, user: &UserFacts) -> Resul
     let placed = placed(&program, document)?;
     hyphae_solver::verify(&program.problem, &placed)
         .map_err(|violations| VerifyError::Broken(violations.iter().map(|v| violation_text(&program, v)).collect()))?;
-    let steps = Ordered::new(state, &merged, &program, &placed);
+    let steps = Ordered::new(state, &merged, &program, &placed)?;
     let mut denied = super::gates::deploy(state, &merged, &program, user);
     let cost_change = super::cost_change(super::cost(state, &program, &placed));
     denied.extend(super::gates::apply(&merged, user, super::disrupted(&steps.changes), cost_change));
@@ -118,6 +118,10 @@ pub(super) fn violation_text(program: &Program, violation: &Violation) -> String
         Violation::Rule { constraint, .. } => {
             let origin = &program.origins[*constraint];
             format!("{} ({}:{})", origin.text, origin.file, origin.line)
+        }
+        Violation::Devices { node: at, kind, lacking } => {
+            let kind = program.problem.devices.get(*kind).map_or("?", |kind| kind.name.as_str());
+            format!("{}: {lacking} more {kind} needed than it has", node(*at))
         }
         Violation::Malformed { workload: of, node: at } => {
             format!("a malformed entry for {} on {}", workload(*of), node(*at))

@@ -81,6 +81,7 @@ fn plan_status(error: &PlanError) -> Status {
     match error {
         PlanError::NoSuchWorkload { .. } => Status::not_found(text),
         PlanError::Sources { .. } | PlanError::Problem(_) => Status::invalid_argument(text),
+        PlanError::Waves(_) => Status::internal(text),
     }
 }
 

@@ -7,13 +7,24 @@
 //! stop    as many at once as the workload lets be unavailable; what is beyond the wanted number, at once
 //! ```
 //!
-//! Capacity holds at every moment of a wave, whatever order its steps take. Where full nodes wait for each other in a circle, one move is
-//! made break before make, and says so. Constraints between workloads are kept by the final placement only.
+//! At every moment of a wave, whatever order its steps take, capacity holds (a move is charged at both ends until its stop is done), and so do
+//! the limits per domain and `separate` ([`limits`]). Where moves wait for each other in a circle, one is made break before make, and
+//! says so. [`check`] goes through the finished waves once more with the solver's checker; `near` and `spread` are kept by the final
+//! placement only, since no order of single steps could.
+
+mod check;
+mod limits;
+#[cfg(test)]
+mod tests;
+
+pub(super) use check::check;
 
 use super::program::Program;
 use crate::plan::{Action, Change};
 use crate::state::{ReplicaId, State, Step};
-use std::collections::BTreeMap;
+use hyphae_solver::Placed;
+use limits::Limits;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the waves must know of a workload.
 #[derive(Debug, Clone, Copy)]
@@ -26,10 +37,13 @@ pub(super) struct Budget {
     pub(super) generation: u64,
 }
 
-/// The steps in order, each with the position of its change; and the changes whose order had to be break before make.
+/// The steps in order, each with the position of its change.
 pub(super) struct Waves {
     pub(super) steps: Vec<Vec<(usize, Step)>>,
+    /// Changes whose order had to be break before make.
     pub(super) broken_first: Vec<usize>,
+    /// Those among them for which the workload's `max-unavailable` could not be kept.
+    pub(super) over_budget: Vec<usize>,
 }
 
 /// One replica's step, not yet in a wave.
@@ -37,6 +51,8 @@ struct Unit {
     change: usize,
     step: Step,
     workload: String,
+    /// The workload's position in the program; nothing when it goes away.
+    position: Option<usize>,
     node: usize,
     /// What it takes on the node when it begins, beyond what is held there: nothing for a stop.
     takes: Vec<u64>,
@@ -48,12 +64,18 @@ struct Unit {
     after: Option<usize>,
 }
 
-/// Orders the changes.
-pub(super) fn waves(state: &State, program: &Program, changes: &[Change], budgets: &BTreeMap<String, Budget>) -> Waves {
+/// Orders the changes that lead to `placed`.
+pub(super) fn waves(
+    state: &State,
+    program: &Program,
+    changes: &[Change],
+    placed: &[Placed],
+    budgets: &BTreeMap<String, Budget>,
+) -> Waves {
     let mut units = units(state, program, changes, budgets);
-    let mut ground = Ground::new(state, program, budgets);
+    let mut ground = Ground::new(state, program, placed, budgets);
     let mut done = vec![false; units.len()];
-    let mut waves = Waves { steps: Vec::new(), broken_first: Vec::new() };
+    let mut waves = Waves { steps: Vec::new(), broken_first: Vec::new(), over_budget: Vec::new() };
     while done.contains(&false) {
         let mut wave = ground.wave(&units, &done);
         if wave.is_empty() {
@@ -61,18 +83,24 @@ pub(super) fn waves(state: &State, program: &Program, changes: &[Change], budget
                 Some(stop) => {
                     units[stop].after = None;
                     waves.broken_first.push(units[stop].change);
+                    if !ground.can_spare(&units[stop].workload) {
+                        waves.over_budget.push(units[stop].change);
+                    }
                     vec![stop]
                 }
                 // Only what breaks capacity already is left: the present state's fault, which the checker has excused.
                 None => (0..units.len()).filter(|unit| !done[*unit]).collect(),
             };
+            wave.iter().for_each(|unit| ground.begin(&units[*unit]));
         }
-        ground.finish(&units, &wave);
+        wave.iter().for_each(|unit| ground.finish(&units[*unit]));
         wave.iter().for_each(|unit| done[*unit] = true);
         waves.steps.push(wave.iter().map(|unit| (units[*unit].change, units[*unit].step.clone())).collect());
     }
-    waves.broken_first.sort_unstable();
-    waves.broken_first.dedup();
+    for list in [&mut waves.broken_first, &mut waves.over_budget] {
+        list.sort_unstable();
+        list.dedup();
+    }
     waves
 }
 
@@ -90,6 +118,7 @@ fn units(state: &State, program: &Program, changes: &[Change], budgets: &BTreeMa
             change: position,
             step,
             workload: change.workload.clone(),
+            position: program.workloads.binary_search(&change.workload).ok(),
             node,
             takes: takes.to_vec(),
             gives: gives.to_vec(),
@@ -143,16 +172,17 @@ fn held(state: &State, program: &Program, replica: &ReplicaId) -> Vec<u64> {
     }
 }
 
-/// What is free and what runs, between two waves.
+/// What is free and what runs. Within a wave, everything that begins counts at once and nothing that ends does.
 struct Ground {
     /// By node, then resource; below zero where the present state holds too much.
     free: Vec<Vec<i128>>,
     up: BTreeMap<String, i64>,
     floor: BTreeMap<String, i64>,
+    limits: Limits,
 }
 
 impl Ground {
-    fn new(state: &State, program: &Program, budgets: &BTreeMap<String, Budget>) -> Self {
+    fn new(state: &State, program: &Program, placed: &[Placed], budgets: &BTreeMap<String, Budget>) -> Self {
         let capacity = |node: &hyphae_solver::Node| node.capacity.iter().map(|amount| i128::from(*amount)).collect();
         let mut free: Vec<Vec<i128>> = program.problem.nodes.iter().map(capacity).collect();
         let mut up: BTreeMap<String, i64> = BTreeMap::new();
@@ -168,54 +198,66 @@ impl Ground {
             });
             (name.clone(), floor)
         };
-        Self { free, floor: up.iter().map(floor).collect(), up }
+        let limits = Limits::new(&program.problem, placed);
+        Self { free, floor: up.iter().map(floor).collect(), up, limits }
     }
 
-    /// Every unit that can run now, all at once.
-    fn wave(&self, units: &[Unit], done: &[bool]) -> Vec<usize> {
-        let mut free = self.free.clone();
-        let mut up = self.up.clone();
+    /// Every unit that can run now, all at once; they have begun.
+    fn wave(&mut self, units: &[Unit], done: &[bool]) -> Vec<usize> {
         let mut wave = Vec::new();
         for (position, unit) in units.iter().enumerate() {
             let ready = !done[position] && unit.after.is_none_or(|before| done[before]);
-            if !ready || !fits(&free[unit.node], &unit.takes) {
-                continue;
+            if ready && self.has_room(unit) && (!unit.disrupts || self.can_spare(&unit.workload)) {
+                self.begin(unit);
+                wave.push(position);
             }
-            if unit.disrupts {
-                let up = up.entry(unit.workload.clone()).or_default();
-                if *up <= self.floor.get(&unit.workload).copied().unwrap_or(0) {
-                    continue;
-                }
-                *up -= 1;
-            }
-            take(&mut free[unit.node], &unit.takes);
-            wave.push(position);
         }
         wave
     }
 
-    /// A move's stop that would let something go on: the first whose workload can spare a replica, else the first.
-    fn cycle(&self, units: &[Unit], done: &[bool]) -> Option<usize> {
-        let waiting = |position: &usize| !done[*position] && units[*position].after.is_some();
-        let spare = |position: &usize| {
-            let workload = &units[*position].workload;
-            self.up.get(workload) > self.floor.get(workload)
-        };
-        let mut stops = (0..units.len()).filter(waiting);
-        stops.clone().find(spare).or_else(|| stops.next())
+    fn has_room(&self, unit: &Unit) -> bool {
+        let arrives = matches!(unit.step, Step::Start { .. });
+        fits(&self.free[unit.node], &unit.takes)
+            && unit.position.filter(|_| arrives).is_none_or(|workload| self.limits.allow(workload, unit.node))
     }
 
-    fn finish(&mut self, units: &[Unit], wave: &[usize]) {
-        for unit in wave.iter().map(|unit| &units[*unit]) {
-            take(&mut self.free[unit.node], &unit.takes);
-            for (free, gives) in self.free[unit.node].iter_mut().zip(&unit.gives) {
-                *free += i128::from(*gives);
-            }
-            let up = self.up.entry(unit.workload.clone()).or_default();
-            match unit.step {
-                Step::Start { .. } => *up += 1,
-                Step::Stop { .. } => *up -= 1,
-                Step::Update { .. } => {}
+    fn can_spare(&self, workload: &str) -> bool {
+        self.up.get(workload).copied().unwrap_or(0) > self.floor.get(workload).copied().unwrap_or(0)
+    }
+
+    /// A move's stop that lets something go on: one on a node where a start waits for room before others, one whose workload can spare a
+    /// replica before others.
+    fn cycle(&self, units: &[Unit], done: &[bool]) -> Option<usize> {
+        let waits = |unit: &Unit| matches!(unit.step, Step::Start { .. });
+        let wanted: BTreeSet<usize> =
+            units.iter().zip(done).filter(|(unit, done)| !**done && waits(unit)).map(|(unit, _)| unit.node).collect();
+        let stops = (0..units.len()).filter(|position| !done[*position] && units[*position].after.is_some());
+        stops.min_by_key(|position| {
+            let unit = &units[*position];
+            (!self.can_spare(&unit.workload), !wanted.contains(&unit.node), *position)
+        })
+    }
+
+    fn begin(&mut self, unit: &Unit) {
+        take(&mut self.free[unit.node], &unit.takes);
+        if unit.disrupts {
+            *self.up.entry(unit.workload.clone()).or_default() -= 1;
+        }
+        if let (Step::Start { .. }, Some(workload)) = (&unit.step, unit.position) {
+            self.limits.arrive(workload, unit.node);
+        }
+    }
+
+    fn finish(&mut self, unit: &Unit) {
+        for (free, gives) in self.free[unit.node].iter_mut().zip(&unit.gives) {
+            *free += i128::from(*gives);
+        }
+        match unit.step {
+            Step::Start { .. } | Step::Update { .. } => *self.up.entry(unit.workload.clone()).or_default() += 1,
+            Step::Stop { .. } => {
+                if let Some(workload) = unit.position {
+                    self.limits.leave(workload, unit.node);
+                }
             }
         }
     }
