@@ -2,7 +2,7 @@
 
 mod oracle;
 
-use hyphae_solver::{SolveOptions, Tier, check, evaluate, solve, verify};
+use hyphae_solver::{Problem, SolveOptions, Tier, check, evaluate, solve, verify};
 use std::time::Duration;
 
 /// How many seeds: `HYPHAE_SEEDS`, or the number given.
@@ -19,20 +19,39 @@ fn options(exact_pairs_max: usize) -> SolveOptions {
     SolveOptions { time_limit: Duration::from_secs(60), explain: false, exact_pairs_max }
 }
 
+/// Solves a small problem exactly and compares every tier with the best there is.
+fn agrees(problem: &Problem, name: &dyn std::fmt::Display) {
+    let best = oracle::best(problem);
+    let solution = solve(problem, &options(3_000)).expect("small problems are valid");
+    let values: Vec<u64> = solution.tiers.iter().map(|t| t.value).collect();
+    let claims: Vec<(u64, bool)> = solution.tiers.iter().map(|t| (t.bound, t.proven)).collect();
+    assert_eq!(values, best, "{name}: not optimal: {:?} {claims:?}\n{problem:#?}", solution.placed);
+    assert!(
+        claims.iter().zip(&best).all(|((bound, proven), best)| *proven && bound == best),
+        "{name}: {claims:?} for {best:?}\n{problem:#?}"
+    );
+    assert!(verify(problem, &solution.placed).is_ok(), "{name}: not verified");
+}
+
 #[test]
 fn exact_path_reaches_the_optimum_of_every_tier() {
     for seed in first_seed()..seeds(2500) {
-        let problem = oracle::small(seed);
-        let best = oracle::best(&problem);
-        let solution = solve(&problem, &options(3_000)).expect("small problems are valid");
-        let values: Vec<u64> = solution.tiers.iter().map(|t| t.value).collect();
-        let claims: Vec<(u64, bool)> = solution.tiers.iter().map(|t| (t.bound, t.proven)).collect();
-        assert_eq!(values, best, "seed {seed}: not optimal: {:?} {claims:?}\n{problem:#?}", solution.placed);
-        assert!(
-            claims.iter().zip(&best).all(|((bound, proven), best)| *proven && bound == best),
-            "seed {seed}: {claims:?} for {best:?}\n{problem:#?}"
-        );
-        assert!(verify(&problem, &solution.placed).is_ok(), "seed {seed}: not verified");
+        agrees(&oracle::small(seed), &format_args!("seed {seed}"));
+    }
+}
+
+/// Every family by itself and every pair of families: `HYPHAE_SEEDS` problems in all, at least.
+#[test]
+fn exact_path_reaches_the_optimum_for_every_family_and_pair_of_families() {
+    let families = oracle::FAMILIES;
+    let pairs: Vec<(usize, usize)> =
+        (0..families.len()).flat_map(|a| (a..families.len()).map(move |b| (a, b))).collect();
+    for seed in first_seed()..seeds(840).div_ceil(pairs.len() as u64) {
+        for (a, b) in &pairs {
+            let pair = if a == b { vec![families[*a]] } else { vec![families[*a], families[*b]] };
+            let mut dice = oracle::Dice((seed << 16) + (*a as u64) * 256 + *b as u64);
+            agrees(&oracle::small_with(&mut dice, &pair), &format_args!("seed {seed} of {pair:?}"));
+        }
     }
 }
 
