@@ -54,12 +54,13 @@ fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation) {
     match *violation {
         Violation::Capacity { node, resource, used, .. } => {
             let over = used.saturating_sub(instance.ceiling[node][resource]);
-            // Taking away what runs there frees nothing that moving replicas hold at both ends.
-            let frees = |(w, n): &(usize, usize)| {
-                !problem.resources[resource].transient || counts[&(*w, *n)] > instance.running_count(*w, *n)
-            };
             let holds = |(w, n): &(usize, usize)| *n == node && problem.workloads[*w].demand[resource] > 0;
-            let on_node = counts.keys().copied().filter(|pair| holds(pair) && frees(pair));
+            // What runs goes on holding what is transient: where anything arrives, that has to go.
+            let arrives = |(w, n): &(usize, usize)| {
+                problem.resources[resource].transient && counts[&(*w, *n)] > instance.running_count(*w, *n)
+            };
+            let any_arrives = counts.keys().any(|pair| holds(pair) && arrives(pair));
+            let on_node = counts.keys().copied().filter(|pair| holds(pair) && (!any_arrives || arrives(pair)));
             if let Some(pair) = least_loss(instance, counts, on_node) {
                 take(counts, pair, replicas_for(over, problem.workloads[pair.0].demand[resource]));
             }

@@ -77,6 +77,12 @@ pub enum ProblemError {
         /// Parts there are.
         parts: u32,
     },
+    /// More devices than can be counted.
+    #[error("{devices} devices are asked for or held; the solver counts to 2^32")]
+    TooManyDevices {
+        /// All together.
+        devices: u128,
+    },
     /// The objective could exceed 2^63.
     #[error("{what} could exceed 2^63; use smaller weights, prices or counts")]
     TooLarge {
@@ -308,6 +314,17 @@ impl Problem {
         limit("the weighted sum of soft constraints", weights)?;
         let disruption: u128 =
             self.current.iter().map(|p| u128::from(p.count) * u128::from(self.workloads[p.workload].move_weight)).sum();
+        let devices = |workload: usize, replicas: u128| match self.workloads[workload].device.map(|demand| demand.take)
+        {
+            Some(DeviceTake::Whole(devices)) => u128::from(devices).saturating_mul(replicas),
+            Some(DeviceTake::Share(_)) | None => 0,
+        };
+        let asked = |(index, w): (usize, &Workload)| devices(index, u128::from(w.wanted) + u128::from(w.surplus_max));
+        let asked: u128 = self.workloads.iter().enumerate().map(asked).sum();
+        let held: u128 = self.current.iter().map(|p| devices(p.workload, u128::from(p.count))).sum();
+        if asked + held > u128::from(u32::MAX) {
+            return Err(ProblemError::TooManyDevices { devices: asked + held });
+        }
         let cost: u128 = self.nodes.iter().map(|n| u128::from(n.price_micros)).sum();
         let moves = disruption.saturating_mul(u128::from(self.objective.move_price_micros.unwrap_or(1)));
         limit("the price of the nodes and of the moves", moves.saturating_add(cost))?;

@@ -27,40 +27,92 @@ fn index() -> impl Strategy<Value = usize> {
     prop_oneof![60 => 0usize..2, 1 => 0usize..6, 1 => Just(usize::MAX)]
 }
 
+/// Mostly workloads that exist, each once.
+fn group() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        20 => vec(any::<bool>(), 2).prop_map(|taken| (0..2).filter(|w| taken[*w]).collect()),
+        1 => vec(index(), 0..3),
+    ]
+}
+
 fn rule() -> impl Strategy<Value = Rule> {
+    prop_oneof![placement_rule(), node_rule(), move_rule()]
+}
+
+fn placement_rule() -> impl Strategy<Value = Rule> {
     prop_oneof![
         (index(), index(), count()).prop_map(|(workload, topology, max_skew)| Rule::Spread {
             workload,
             topology,
             max_skew
         }),
-        (vec(index(), 0..3), index(), count()).prop_map(|(workloads, topology, limit)| Rule::LimitPerDomain {
+        (group(), index(), count()).prop_map(|(workloads, topology, limit)| Rule::LimitPerDomain {
             workloads,
             topology,
             limit
         }),
+        (index(), index(), count()).prop_map(|(workload, topology, keep)| Rule::Survive { workload, topology, keep }),
         (index(), index(), index(), count()).prop_map(|(a, b, topology, limit)| Rule::SeparateFrom {
             a,
             b,
             topology,
             limit
         }),
-        (vec(index(), 0..3), vec(index(), 0..3), index()).prop_map(|(workloads, to, topology)| Rule::Near {
+        (group(), group(), index()).prop_map(|(workloads, to, topology)| Rule::Near { workloads, to, topology }),
+        (group(), index(), count()).prop_map(|(workloads, topology, least)| Rule::DistinctDomains {
             workloads,
-            to,
-            topology
+            topology,
+            least
         }),
         (index(), vec(index(), 0..3)).prop_map(|(workload, nodes)| Rule::Prefer { workload, nodes }),
-        (vec(index(), 0..3), vec((index(), amount()), 0..3))
-            .prop_map(|(workloads, max)| Rule::Quota { workloads, max }),
-        vec(index(), 0..3).prop_map(|workloads| Rule::AllOrNothing { workloads }),
+        (group(), vec((index(), amount()), 0..3)).prop_map(|(workloads, max)| Rule::Quota { workloads, max }),
+        group().prop_map(|workloads| Rule::AllOrNothing { workloads }),
     ]
+}
+
+fn node_rule() -> impl Strategy<Value = Rule> {
+    prop_oneof![
+        index().prop_map(|topology| Rule::Reserve { topology }),
+        (vec(any::<bool>(), 3), count())
+            .prop_map(|(taken, most)| Rule::NodesMost { nodes: (0..3).filter(|n| taken[*n]).collect(), most }),
+        (index(), prop_oneof![20 => vec(amount(), 3), 1 => vec(amount(), 0..5)])
+            .prop_map(|(resource, safe)| Rule::Safety { resource, safe }),
+        ((index(), amount()), (index(), amount()), amount()).prop_map(|(first, second, unit)| Rule::Balance {
+            first,
+            second,
+            unit
+        }),
+    ]
+}
+
+fn move_rule() -> impl Strategy<Value = Rule> {
+    prop_oneof![
+        vec((index(), any::<u32>()), 0..2).prop_map(|workloads| Rule::Moved { workloads }),
+        vec(group(), 0..3).prop_map(|groups| Rule::MovedMost { groups }),
+        prop_oneof![10 => vec(vec(count(), 3), 3), 1 => vec(vec(count(), 0..4), 0..4)]
+            .prop_map(|units| Rule::MovedFar { units }),
+    ]
+}
+
+fn device() -> impl Strategy<Value = DeviceDemand> {
+    let take = prop_oneof![
+        3 => (1u32..11).prop_map(DeviceTake::Share),
+        3 => (1u32..4).prop_map(DeviceTake::Whole),
+        1 => any::<u32>().prop_map(DeviceTake::Whole),
+        1 => any::<u32>().prop_map(DeviceTake::Share),
+    ];
+    (prop_oneof![30 => Just(0usize), 1 => index()], take).prop_map(|(kind, take)| DeviceDemand { kind, take })
 }
 
 fn constraint() -> impl Strategy<Value = Constraint> {
     (rule(), option::of(prop_oneof![Just(1u32), count()])).prop_map(|(rule, weight)| {
         let weight = match rule {
-            Rule::Prefer { .. } => weight.or(Some(1)),
+            Rule::Prefer { .. }
+            | Rule::Safety { .. }
+            | Rule::Balance { .. }
+            | Rule::Moved { .. }
+            | Rule::MovedMost { .. }
+            | Rule::MovedFar { .. } => weight.or(Some(1)),
             Rule::Quota { .. } | Rule::AllOrNothing { .. } => None,
             _ => weight,
         };
@@ -69,34 +121,40 @@ fn constraint() -> impl Strategy<Value = Constraint> {
 }
 
 fn node(name: usize) -> impl Strategy<Value = Node> {
-    (vec(amount(), 2), prop_oneof![5 => 0u64..1000, 1 => amount()], vec(option::weighted(0.8, index()), 2)).prop_map(
-        move |(capacity, price_micros, domains)| Node {
+    let price = prop_oneof![5 => 0u64..1000, 1 => amount()];
+    let devices = prop_oneof![2 => Just(vec![]), 4 => vec(0u32..4, 1), 1 => vec(any::<u32>(), 0..3)];
+    (vec(amount(), 2), price, vec(option::weighted(0.8, index()), 2), devices, any::<bool>()).prop_map(
+        move |(capacity, price_micros, domains, devices, on_offer)| Node {
             name: format!("n{name}"),
             capacity,
             price_micros,
             domains,
-            ..Node::default()
+            devices,
+            standing: if on_offer { Standing::OnOffer } else { Standing::Here },
         },
     )
 }
 
 fn workload(name: usize) -> impl Strategy<Value = Workload> {
-    let numbers = (count(), -2i32..3, 0u32..4, option::of(count()));
-    (vec(amount(), 2), numbers, vec(any::<bool>(), 3)).prop_map(move |(demand, numbers, eligible)| {
-        let (wanted, priority, move_weight, per_node_max) = numbers;
-        let eligible = (0..3).filter(|n| eligible[*n]).collect();
-        let move_weight = move_weight.max(u32::from(name != 1));
-        Workload {
-            name: format!("w{name}"),
-            demand,
-            wanted,
-            priority,
-            move_weight,
-            eligible,
-            per_node_max,
-            ..Workload::default()
-        }
-    })
+    let numbers = (count(), prop_oneof![3 => Just(0), 1 => count()], -2i32..3, 0u32..4, option::of(count()));
+    (vec(amount(), 2), numbers, vec(any::<bool>(), 3), option::weighted(0.4, device())).prop_map(
+        move |(demand, numbers, eligible, device)| {
+            let (wanted, surplus_max, priority, move_weight, per_node_max) = numbers;
+            let eligible = (0..3).filter(|n| eligible[*n]).collect();
+            let move_weight = move_weight.max(u32::from(name != 1));
+            Workload {
+                name: format!("w{name}"),
+                demand,
+                wanted,
+                surplus_max,
+                priority,
+                move_weight,
+                eligible,
+                per_node_max,
+                device,
+            }
+        },
+    )
 }
 
 fn problem() -> impl Strategy<Value = Problem> {
@@ -108,12 +166,13 @@ fn problem() -> impl Strategy<Value = Problem> {
     let nodes = (node(0), node(1), node(2));
     let workloads = (workload(0), workload(1));
     let held = prop_oneof![3 => Just(Vec::new()), 1 => vec(vec(amount(), 2), 0..3)];
-    (nodes, workloads, vec(constraint(), 0..4), vec(placed, 0..3), held, objective, 0u64..40).prop_map(
-        |(nodes, workloads, constraints, current, held, objective, scale)| Problem {
+    (nodes, workloads, vec(constraint(), 0..4), vec(placed, 0..3), held, objective, (0u64..40, any::<bool>())).prop_map(
+        |(nodes, workloads, constraints, current, held, objective, (scale, transient))| Problem {
             resources: vec![
-                Resource { name: "cpu".into(), scale, shapes: true, transient: false },
+                Resource { name: "cpu".into(), scale, shapes: true, transient },
                 Resource { name: "memory".into(), scale: 1, shapes: true, transient: false },
             ],
+            devices: vec![DeviceKind { name: "gpu".into(), parts: 10 }],
             topologies: vec![
                 Topology { key: "zone".into(), domains: vec!["a".into(), "b".into()] },
                 Topology { key: "node".into(), domains: vec!["0".into(), "1".into(), "2".into()] },
@@ -124,7 +183,6 @@ fn problem() -> impl Strategy<Value = Problem> {
             current,
             held,
             objective,
-            ..Problem::default()
         },
     )
 }

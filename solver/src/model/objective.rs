@@ -69,6 +69,13 @@ impl Model<'_, '_> {
         charges
     }
 
+    /// What everything that runs in a bin is charged, by the demands of its workloads.
+    fn charged_at_present(&self, bin: usize, resource: usize) -> u128 {
+        let running = self.bins[bin].iter().flat_map(|node| &self.instance.running_on[*node]);
+        let demand = |workload: usize| u128::from(self.instance.problem.workloads[workload].demand[resource]);
+        running.map(|(workload, count)| demand(*workload) * u128::from(*count)).fold(0, u128::saturating_add)
+    }
+
     /// `Σ_w demand · x[w,b] ≤ ceiling · y[b]`; on a node that is overloaded at present the ceiling is what is used, and every
     /// started `scale` above the capacity is a unit of repair.
     pub(super) fn add_capacities(&mut self) {
@@ -88,7 +95,13 @@ impl Model<'_, '_> {
                 let fixed = charges.iter().any(|(_, count)| count.terms.is_empty() || count.constant > 0.0);
                 let per = (!fixed).then_some(self.filled[bin]);
                 let nodes = if per.is_some() { 1 } else { self.bins[bin].len() as u128 };
-                self.at_most(charges, ceiling.saturating_mul(nodes), per);
+                // What leaves goes on being charged: that breaks nothing new.
+                let at_present =
+                    if problem.resources[resource].transient { self.charged_at_present(bin, resource) } else { 0 };
+                self.at_most(charges, ceiling.saturating_mul(nodes).max(at_present), per);
+                if problem.resources[resource].transient {
+                    self.at_most(demands, ceiling.saturating_mul(self.bins[bin].len() as u128), None);
+                }
                 if ceiling > u128::from(capacity) {
                     let scale = problem.resources[resource].scale as f64;
                     let mut over = Linear::constant(-(capacity as f64) / scale);
