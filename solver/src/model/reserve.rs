@@ -59,15 +59,18 @@ impl Model<'_, '_> {
             }
             let upper = self.program.greatest(&lost);
             let mut to = Vec::new();
-            for bin in bins.iter().filter(|bin| self.instance.is_allowed(workload, self.bins[**bin][0])) {
+            let refuges: Vec<usize> =
+                bins.iter().copied().filter(|bin| self.instance.is_allowed(workload, self.bins[*bin][0])).collect();
+            for bin in refuges {
                 let most = spec.per_node_max.map_or(upper, |max| upper.min(f64::from(max)));
                 let col = self.program.column(0.0, most, true);
-                to.push((*bin, col));
+                to.push((bin, col));
                 if let Some(max) = spec.per_node_max {
-                    let here = self.counts[workload].iter().filter(|(b, _)| b == bin).map(|(_, x)| (*x, 1.0));
-                    let mut row = Linear::constant(-f64::from(max)).with(1.0, col);
-                    row.terms.extend(here);
-                    self.program.at_most_zero(row);
+                    let here = self.counts[workload].iter().filter(|(b, _)| *b == bin).map(|(_, x)| (*x, 1.0));
+                    let here = Linear { terms: here.collect(), constant: 0.0 };
+                    let running = self.instance.running_count(workload, self.bins[bin][0]);
+                    let counts = vec![(1, here), (1, Linear::default().with(1.0, col))];
+                    self.room_of(counts, u128::from(max), u128::from(max.max(running)), &[col]);
                 }
             }
             let mut row = lost;
