@@ -12,13 +12,21 @@
 //!
 //! | condition | rows |
 //! |---|---|
-//! | wanted | placed\[w\] ≤ wanted\[w\] |
+//! | wanted | placed\[w\] ≤ wanted\[w\] + p; p ≤ surplus_max · z; wanted · z ≤ placed\[w\] − p; z binary |
 //! | capacity, for each node and resource | Σ_w demand\[w\] · x\[w,n\] ≤ capacity\[n\] · y\[n\], divided by what all demands share |
 //! | filled | x\[w,n\] ≤ most\[w,n\] · y\[n\] |
 //! | spread | m ≤ count\[w,d\] ≤ M over the domains with an eligible node; M − m ≤ max_skew + s |
-//! | limit per domain | count\[w,d\] ≤ limit + s\[d\] |
-//! | separate a, b | count\[a,d\] ≤ U·z\[d\] + s\[d\]; count\[b,d\] ≤ U·(1 − z\[d\]) + s\[d\]; z binary |
-//! | w near v | count\[w,d\] ≤ U·u\[d\] + s\[d\]; u\[d\] ≤ count\[v,d\]; u binary |
+//! | limit per domain, of a group | Σ_w count\[w,d\] ≤ limit + s\[d\] |
+//! | survive, keep c | count\[w,d\] ≤ wanted − c + p + s\[d\] |
+//! | separate a, b | count\[a,d\] ≤ U·z\[d\] + s\[d\]; count\[b,d\] ≤ limit + U·(1 − z\[d\]) + s\[d\]; z binary |
+//! | group near group | count\[d\] ≤ U·u\[d\] + s\[d\]; u\[d\] ≤ count of the others\[d\]; u binary |
+//! | distinct domains | Σ_k v\[k\] ≤ Σ_d u\[d\] + s; u\[d\] ≤ count\[d\]; placed ≤ k − 1 + U·v\[k\] for k ≤ least; u, v binary |
+//! | transient resource | Σ_w demand · (running + t) ≤ capacity; t ≥ x − running |
+//! | devices | Σ f(share) · x + Σ whole · x ≤ devices, for dual feasible functions f (see `model/devices.rs`) |
+//! | filled nodes of a pool | Σ y ≤ most + s |
+//! | reserve for a loss | count\[w,d\] ≤ Σ_n r\[w,n\] + s; Σ_w demand · (x + r) ≤ capacity outside d; small programs only |
+//! | safety, balance | over ≤ unit · s, on each node |
+//! | moved | running − x ≤ d; Σ units · d, or their largest sum over groups, or Σ units\[from,to\] · x |
 //! | prefer | units Σ x\[w,n\] over the nodes that are not preferred |
 //! | quota | Σ_w demand\[w\] · placed\[w\] ≤ max + scale · s |
 //! | all or nothing | Σ placed ≤ W·z + s; Σ wanted − placed ≤ W·(1 − z) + s; z binary |
@@ -31,6 +39,7 @@
 //! |---|---|
 //! | shortage, for each priority | Σ wanted\[w\] − placed\[w\] |
 //! | repair, soft | Σ s; Σ weight · s |
+//! | surplus | Σ p |
 //! | disruption | Σ weight\[w\] · δ\[w,n\], δ ≥ running − x |
 //! | cost | Σ price\[n\] · y\[n\] |
 //! | priced cost | move price · disruption + cost |
