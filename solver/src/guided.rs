@@ -25,16 +25,17 @@ pub(crate) struct Guide {
 }
 
 impl Guide {
-    /// Minimises the class program tier after tier; each program takes at most `each`. A frugal guide goes on to the price and
+    /// Minimises the class program, with `cuts`, tier after tier; each program takes at most `each`. A frugal guide goes on to the price and
     /// closes the nodes it does not need; the other spreads what there is over all nodes, which leaves less unplaced.
     pub(crate) fn new(
         instance: &Instance,
         (deflation, frugal): (f64, bool),
+        cuts: &[Linear],
         deadline: Deadline,
         each: Duration,
     ) -> Option<Guide> {
         let model = class_model(instance, deflation);
-        let values = minimised(&model, frugal, deadline, each)?;
+        let values = minimised(&model, frugal, cuts, deadline, each)?;
         let counts = model.bin_counts(&values);
         let counts = counts.into_iter().enumerate();
         let wanted = |w: usize| instance.problem.workloads[w].wanted;
@@ -90,7 +91,7 @@ impl Guide {
 }
 
 /// The class program's own optimum, as far as time allows; the last values found.
-fn minimised(model: &Model, frugal: bool, deadline: Deadline, each: Duration) -> Option<Vec<f64>> {
+fn minimised(model: &Model, frugal: bool, cuts: &[Linear], deadline: Deadline, each: Duration) -> Option<Vec<f64>> {
     let limits = |whole| SolveLimits { deadline: deadline.within(each), whole, gap: 0.5, relative_gap: 0.0 };
     // One program for all that should be zero: usually it is, and the tiers need not be looked at one by one.
     let mut all = Linear::default();
@@ -99,9 +100,9 @@ fn minimised(model: &Model, frugal: bool, deadline: Deadline, each: Duration) ->
             all.add(1.0, expression);
         }
     }
-    let mut best = model.program.minimise(&all, &[], None, limits(Whole::Choices)).values;
+    let mut best = model.program.minimise(&all, cuts, None, limits(Whole::Choices)).values;
     best.as_ref()?;
-    let mut rows: Vec<Linear> = Vec::new();
+    let mut rows: Vec<Linear> = cuts.to_vec();
     for (tier, expression) in &model.tiers {
         let prices = matches!(tier, Tier::Cost | Tier::PricedCost | Tier::Shape);
         if deadline.passed() || prices && !frugal {
