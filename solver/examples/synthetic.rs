@@ -6,7 +6,10 @@
 //!
 //! A made-up cluster of mixed machines in three zones with every family of constraints. `--used` is how much of the scarcest resource the
 //! replicas ask for; `--running` solves again with nine in ten replicas running where the first answer put them.
-#![expect(clippy::disallowed_methods, reason = "an example measures time, and reads what the kernel knows of its memory and CPU")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an example measures time, and reads what the kernel knows of its memory and CPU"
+)]
 
 use hyphae_solver::*;
 use std::time::{Duration, Instant};
@@ -197,17 +200,20 @@ fn spent() -> (f64, u64) {
     let after_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
     (ticks as f64 / 100.0, peak.unwrap_or(0u64) / 1024)
 }
 
 /// What a solution leaves open: unplaced, soft, gap of the cost tier in per cent (with a mark when proven optimal).
 fn summary(solution: &Solution) -> String {
-    let sum = |which: &dyn Fn(&Tier) -> bool| solution.tiers.iter().filter(|t| which(&t.tier)).map(|t| t.value).sum::<u64>();
+    let sum =
+        |which: &dyn Fn(&Tier) -> bool| solution.tiers.iter().filter(|t| which(&t.tier)).map(|t| t.value).sum::<u64>();
     let short = sum(&|tier| matches!(tier, Tier::Shortage(_)));
     let soft = sum(&|tier| matches!(tier, Tier::Soft | Tier::Repair));
     let cost = solution.tiers.iter().find(|t| t.tier == Tier::Cost);
-    let gap = cost.map_or("-".to_owned(), |t| format!("{:.2}%", 100.0 * (t.value - t.bound) as f64 / t.value.max(1) as f64));
+    let gap =
+        cost.map_or("-".to_owned(), |t| format!("{:.2}%", 100.0 * (t.value - t.bound) as f64 / t.value.max(1) as f64));
     let proven = if cost.is_some_and(|t| t.proven) { " =" } else { "" };
     format!("{short} / {soft} / {gap}{proven}")
 }
@@ -253,7 +259,9 @@ fn table(arguments: &[String], list: impl Fn(&str, &[u64]) -> Vec<u64>) {
             }
             command.arg("--seed").arg(list("--seed", &[1])[0].to_string());
             match command.output() {
-                Ok(output) => print!("{}", String::from_utf8_lossy(&output.stdout).replacen(" | ", &format!(" | {used} % | "), 1)),
+                Ok(output) => {
+                    print!("{}", String::from_utf8_lossy(&output.stdout).replacen(" | ", &format!(" | {used} % | "), 1))
+                }
                 Err(error) => println!("| {nodes} | {used} % | {error} |"),
             }
         }

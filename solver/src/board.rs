@@ -252,7 +252,11 @@ impl<'i, 'p> Board<'i, 'p> {
         }
         self.missing[workload] = self.missing[workload].wrapping_sub(many as u32);
         self.lacking -= i64::from(many) * self.worth[workload];
-        if self.missing[workload] == 0 { self.short.remove(workload) } else { self.short.insert(workload) }
+        if self.missing[workload] == 0 {
+            self.short.remove(workload)
+        } else {
+            self.short.insert(workload)
+        }
         for at in 0..self.watching[workload].len() {
             let (index, side) = self.watching[workload][at];
             let (units, weight) = self.bump(index as usize, side, workload, node, many);
@@ -313,7 +317,7 @@ impl<'i, 'p> Board<'i, 'p> {
     }
 
     /// Whether one more may be on this node as far as capacity, eligibility and the workload's own maximum go.
-    fn has_room(&self, workload: usize, node: usize) -> bool {
+    pub(crate) fn has_room(&self, workload: usize, node: usize) -> bool {
         if self.allowed[workload * self.words + node / 64] >> (node % 64) & 1 == 0 || self.missing[workload] == 0 {
             return false;
         }
@@ -340,6 +344,13 @@ impl<'i, 'p> Board<'i, 'p> {
 
     pub(crate) fn demand(&self, workload: usize) -> &[i64] {
         &self.demand[workload * self.resources..][..self.resources]
+    }
+
+    /// The fullest resource of a node, in millionths.
+    pub(crate) fn fullness(&self, node: usize) -> u64 {
+        let ceiling = self.instance.ceiling[node].iter();
+        let part = |(free, all): (&i64, &u128)| if *all == 0 { 0.0 } else { 1.0 - *free as f64 / *all as f64 };
+        (self.free(node).iter().zip(ceiling).map(part).fold(0.0, f64::max) * 1e6) as u64
     }
 
     pub(crate) fn missing(&self, workload: usize) -> u32 {
@@ -404,11 +415,8 @@ impl<'i, 'p> Board<'i, 'p> {
     }
 
     pub(crate) fn placed(&self) -> Vec<Placed> {
-        let entry = |node: usize, (workload, count): &(u32, u32)| Placed {
-            workload: *workload as usize,
-            node,
-            count: *count,
-        };
+        let entry =
+            |node: usize, (workload, count): &(u32, u32)| Placed { workload: *workload as usize, node, count: *count };
         let mut placed: Vec<Placed> =
             self.on.iter().enumerate().flat_map(|(node, here)| here.iter().map(move |e| entry(node, e))).collect();
         placed.sort_unstable();
@@ -428,9 +436,7 @@ impl Watch {
             }
             Family::Limit(_) | Family::Separate(_) if outside => 0,
             Family::Limit(limit) => i64::from(self.first[domain].saturating_sub(*limit)),
-            Family::Separate(limit) => {
-                i64::from(self.first[domain].min(self.second[domain].saturating_sub(*limit)))
-            }
+            Family::Separate(limit) => i64::from(self.first[domain].min(self.second[domain].saturating_sub(*limit))),
             Family::Near if !outside && self.second[domain] > 0 => 0,
             Family::Near => i64::from(self.first[domain]),
             Family::Distinct(least) => i64::from(self.total.min(*least).saturating_sub(self.held)),

@@ -10,9 +10,7 @@ use crate::{Placed, Problem, Tier, Violation, check, evaluate};
 
 /// Broken hard rules that a board counts, soft units, cost, disruption, as the judges see them.
 fn judged(problem: &Problem, placed: &[Placed]) -> (u64, u64, u64, u64) {
-    let counted = |constraint: usize| {
-        !matches!(problem.constraints[constraint].rule, crate::Rule::AllOrNothing { .. })
-    };
+    let counted = |constraint: usize| !matches!(problem.constraints[constraint].rule, crate::Rule::AllOrNothing { .. });
     let units = |violation: Violation| match violation {
         Violation::Rule { constraint, units } if counted(constraint) => units,
         _ => 0,

@@ -6,6 +6,7 @@
 //! (a *deflation* ladder of a few steps), and the best of the results is kept.
 
 use crate::backend::{Linear, SolveLimits, Whole};
+use crate::board::Board;
 use crate::classes::{class_model, classes};
 use crate::deadline::Deadline;
 use crate::greedy::{Fit, Greedy};
@@ -14,6 +15,8 @@ use crate::layout::Layout;
 use crate::lexicographic::Scaled;
 use crate::model::Model;
 use crate::{Placed, Tier};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 /// What the class program would like, or nothing when it found nothing in time.
@@ -43,6 +46,30 @@ impl Guide {
         let needed = |open: f64| if frugal { (open - 1e-6).ceil().max(0.0) as usize } else { usize::MAX };
         let open = model.filled_counts(&values).into_iter().map(needed).collect();
         Some(Guide { counts, open })
+    }
+
+    /// The guide's counts dealt out on an empty board: workloads in `order`, each replica on the emptiest open node of its class that takes
+    /// it (longest processing time first). Classes take turns, so that the counts of zones grow together. What fits nowhere is left out.
+    pub(crate) fn deal(&self, board: &mut Board, order: &[usize]) {
+        let mut heaps: Vec<Heap> = classes(board.instance)
+            .iter()
+            .zip(&self.open)
+            .map(|(nodes, open)| nodes.iter().take(*open).map(|node| Reverse((0, *node))).collect())
+            .collect();
+        for workload in order {
+            let mut left = self.counts[*workload].clone();
+            let mut progress = true;
+            while progress {
+                progress = false;
+                for (class, left) in left.iter_mut().filter(|(_, left)| *left > 0) {
+                    if deal_one(board, *workload, &mut heaps[*class]) {
+                        *left -= 1;
+                        progress = true;
+                    }
+                }
+            }
+        }
+        board.settle();
     }
 
     /// A placement near the guide: `running` replicas stay as far as their class may hold them.
@@ -88,6 +115,29 @@ impl Guide {
         };
         classes.iter().zip(&self.open).map(of_class).collect()
     }
+}
+
+/// Nodes by how full they are, the emptiest on top.
+type Heap = BinaryHeap<Reverse<(u64, usize)>>;
+/// Nodes with room that a rule closes, one after the other, before a class is passed over for now.
+const REFUSALS_MAX: usize = 12;
+
+/// One replica on the emptiest node of the heap that takes it.
+fn deal_one(board: &mut Board, workload: usize, heap: &mut Heap) -> bool {
+    let (mut aside, mut refusals, mut dealt) = (Vec::new(), 0, false);
+    while refusals < REFUSALS_MAX {
+        let Some(Reverse((fullness, node))) = heap.pop() else { break };
+        if board.may_add(workload, node).is_some_and(|soft| soft <= 0) {
+            board.change(workload, node, 1);
+            heap.push(Reverse((board.fullness(node), node)));
+            dealt = true;
+            break;
+        }
+        refusals += usize::from(board.has_room(workload, node));
+        aside.push(Reverse((fullness, node)));
+    }
+    heap.extend(aside);
+    dealt
 }
 
 /// The class program's own optimum, as far as time allows; the last values found.

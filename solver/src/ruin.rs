@@ -8,6 +8,7 @@
 
 use crate::board::Board;
 use crate::deadline::Deadline;
+use crate::guided::Guide;
 use crate::instance::Instance;
 use crate::prices::resource_prices;
 use crate::prune::prune;
@@ -27,11 +28,12 @@ const TAKEN_MAX: u32 = 90;
 /// What waits is placed for a trial when the energy has fallen by this part since the last time.
 const TRY_MIN: f64 = 2e-4;
 /// Rounds without any gain before the search gives up.
-const PATIENCE: u32 = 3;
+const PATIENCE: u32 = 4;
 /// Rounds do not grow beyond the first one's length times this.
 const GROWTH_MAX: u64 = 64;
 
-fn knob(name: &str, default: f64) -> f64 { // KNOB
+fn knob(name: &str, default: f64) -> f64 {
+    // KNOB
     std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(default) // KNOB
 } // KNOB
 
@@ -74,6 +76,25 @@ enum Aim {
 }
 
 impl Search<'_, '_> {
+    /// Guides dealt out on a board, and what is left put where it fits best. Says whether there is a board for this problem.
+    pub(crate) fn deal(&mut self, guides: impl Iterator<Item = Guide>, deadline: Deadline) -> bool {
+        let prices = resource_prices(self.instance.problem, deadline);
+        let mut guides = guides;
+        while !deadline.passed() {
+            let Some(mut ruin) = Ruin::new(self, &[], Aim::Cost, &prices, 1) else { return false };
+            let Some(guide) = guides.next() else { return true };
+            let mut order: Vec<usize> = (0..ruin.worth.len()).collect();
+            order.sort_by(|a, b| ruin.worth[*b].total_cmp(&ruin.worth[*a]).then(a.cmp(b)));
+            guide.deal(&mut ruin.board, &order);
+            ruin.finish();
+            let found = ruin.found.take();
+            if let Some(placed) = found {
+                self.offer(prune_groups(self.instance, placed));
+            }
+        }
+        true
+    }
+
     /// Rounds of ruin and recreate until nothing has helped for a while or the time is out. Does nothing for problems without a board.
     pub(crate) fn ruin_and_recreate(&mut self, deadline: Deadline) {
         let prices = resource_prices(self.instance.problem, deadline);
@@ -81,15 +102,27 @@ impl Search<'_, '_> {
         let first = knob("FIRST", 100.0) as u64 * (self.instance.problem.nodes.len() as u64 + 8);
         let (mut steps, mut fruitless) = (first, 0);
         while fruitless < PATIENCE && !deadline.passed() {
-            let aim = if self.is_open(|tier| matches!(tier, Tier::Shortage(_))) { Aim::Shortage } else { Aim::Cost };
+            let short = self.is_open(|tier| matches!(tier, Tier::Shortage(_)));
+            let aim = if short && fruitless % 2 == 0 { Aim::Shortage } else { Aim::Cost };
             if !self.is_open(|tier| tier != Tier::Shape) {
                 return;
             }
-            let Some(mut ruin) = Ruin::new(self, aim, &prices, chance.roll()) else { return };
+            let Some(mut ruin) = Ruin::new(self, &self.best, aim, &prices, chance.roll()) else { return };
             let begin = deadline.remaining(); // KNOB
             ruin.round(steps, deadline);
-            if knob("TRACE", 0.0) > 0.0 { // KNOB
-                eprintln!("{aim:?} {steps} steps {:?} {:?} accepted {} lacking {} cost {} soft {} best {:?}", begin.saturating_sub(deadline.remaining()), begin, ruin.trace[0], ruin.board.lacking, ruin.board.cost, ruin.board.soft, ruin.best); // KNOB
+            self.stats.method = "ruin and recreate with class bounds".to_owned();
+            if knob("TRACE", 0.0) > 0.0 {
+                // KNOB
+                eprintln!(
+                    "{aim:?} {steps} steps {:?} {:?} accepted {} lacking {} cost {} soft {} best {:?}",
+                    begin.saturating_sub(deadline.remaining()),
+                    begin,
+                    ruin.trace[0],
+                    ruin.board.lacking,
+                    ruin.board.cost,
+                    ruin.board.soft,
+                    ruin.best
+                ); // KNOB
             } // KNOB
             let found = ruin.found.take();
             let better = found.is_some_and(|placed| self.offer(prune_groups(self.instance, placed)));
@@ -133,7 +166,7 @@ struct Ruin<'i, 'p> {
 }
 
 impl<'i, 'p> Ruin<'i, 'p> {
-    fn new(search: &Search<'i, 'p>, aim: Aim, prices: &[f64], seed: u64) -> Option<Ruin<'i, 'p>> {
+    fn new(search: &Search<'i, 'p>, start: &[Placed], aim: Aim, prices: &[f64], seed: u64) -> Option<Ruin<'i, 'p>> {
         let problem = search.instance.problem;
         let worth: Vec<f64> = problem
             .workloads
@@ -145,16 +178,16 @@ impl<'i, 'p> Ruin<'i, 'p> {
         let mut priorities: Vec<i32> = problem.workloads.iter().map(|w| w.priority).collect();
         priorities.sort_unstable();
         priorities.dedup();
+        let dear = aim == Aim::Shortage || search.is_short();
         let waiting = |w: usize| {
             let level = priorities.binary_search(&problem.workloads[w].priority).unwrap_or(0).min(8) as i32;
-            let weight = match aim {
-                Aim::Shortage => 20.0 * mean * 3f64.powi(level) + worth[w],
-                Aim::Cost => knob("WAITING", WAITING) * worth[w],
-            };
-            weight.clamp(1.0, 1e15 / f64::from(problem.workloads[w].wanted.max(1)) / problem.workloads.len() as f64)
-                as i64
+            // As long as anything is short, nothing may wait for the sake of cost.
+            let weight =
+                if dear { 20.0 * mean * 3f64.powi(level) + worth[w] } else { knob("WAITING", WAITING) * worth[w] };
+            let most = 1e15 / f64::from(problem.workloads[w].wanted.max(1)) / problem.workloads.len() as f64;
+            weight.min(most).max(1.0) as i64
         };
-        let board = Board::new(search.instance, &search.best, (0..worth.len()).map(waiting).collect())?;
+        let board = Board::new(search.instance, start, (0..worth.len()).map(waiting).collect())?;
         let soft: Vec<f64> = problem.constraints.iter().filter_map(|c| c.weight.map(f64::from)).collect();
         let mean_soft = (soft.iter().sum::<f64>() / soft.len().max(1) as f64).max(1.0);
         let price_of_move = problem.objective.move_price_micros;
@@ -267,9 +300,7 @@ impl<'i, 'p> Ruin<'i, 'p> {
                 self.board.change(workload, node, 1);
             }
         }
-        if self.board.lacking == 0 {
-            self.keep();
-        }
+        self.keep();
         self.board.undo();
     }
 

@@ -11,7 +11,9 @@ use crate::layout::Layout;
 use crate::lexicographic::{Effort, minimise};
 use crate::model::{Model, Scope};
 use crate::prune::prune;
-use crate::{Cancel, Placed, Problem, ProblemError, Proof, Shortage, Solution, SolveStats, Tier, TierValue, evaluate, verify};
+use crate::{
+    Cancel, Placed, Problem, ProblemError, Proof, Shortage, Solution, SolveStats, Tier, TierValue, evaluate, verify,
+};
 use std::time::Duration;
 
 /// How much may be spent on an answer.
@@ -33,6 +35,8 @@ impl Default for SolveOptions {
     }
 }
 
+/// Above so many pairs, one guide has to do.
+const LADDER_PAIRS_MAX: usize = 1_000_000;
 /// Reasons take no longer than this.
 const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -45,6 +49,7 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
     let searching = deadline.within(options.time_limit - reserved);
     let mut search = Search::new(&instance, prune(&instance, &problem.current));
     search.greedy();
+    trace("greedy", searching, &search.worth, &search.bounds); // KNOB
     if instance.pairs() <= options.exact_pairs_max {
         // Most problems of this size are proven at once; for the others a good start is worth more than a longer search.
         search.exact(searching, options.time_limit / 8);
@@ -69,6 +74,28 @@ pub(crate) struct Search<'i, 'p> {
     proofs: Vec<Proof>,
     pub(crate) stats: SolveStats,
 }
+
+pub(crate) fn trace(what: &str, deadline: Deadline, worth: &[(Tier, u64)], bounds: &[u64]) {
+    // KNOB
+    if std::env::var("TRACE").is_ok() {
+        // KNOB
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default(); // KNOB
+        let cpu: u64 = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .skip(11)
+            .take(2)
+            .filter_map(|t| t.parse::<u64>().ok())
+            .sum(); // KNOB
+        eprintln!(
+            "{what}: left {:?}, cpu {cpu}, {:?} {bounds:?}",
+            deadline.remaining(),
+            worth.iter().map(|w| w.1).collect::<Vec<_>>()
+        ); // KNOB
+    } // KNOB
+} // KNOB
 
 impl<'i, 'p> Search<'i, 'p> {
     pub(crate) fn new(instance: &'i Instance<'p>, start: Vec<Placed>) -> Search<'i, 'p> {
@@ -140,25 +167,49 @@ impl<'i, 'p> Search<'i, 'p> {
         let mut cuts = Vec::new();
         let tenth = deadline.within(deadline.remaining() / 10);
         bounds(&model, &self.worth, (&mut self.bounds, &mut self.proofs), &mut cuts, Whole::None, tenth);
-        // What runs stays by default: then there is nothing to guide as long as all is placed.
-        let settled = self.worth.iter().all(|(tier, value)| *value == 0 || matches!(tier, Tier::Cost | Tier::Shape));
-        let free_to_move = self.instance.problem.current.len() * 2 < self.best.len();
-        let steps: &[(f64, bool)] =
-            if settled && !free_to_move { &[] } else { &[(0.02, true), (0.0, true), (0.04, false), (0.01, false)] };
-        for step in steps.iter().copied() {
-            if !step.1 && !self.is_short() {
-                break;
-            }
-            let Some(guide) = Guide::new(self.instance, step, &cuts, deadline, Duration::from_secs(1)) else { continue };
-            self.offer(guide.follow(self.instance));
-        }
+        trace("bounds", deadline, &self.worth, &self.bounds); // KNOB
+        self.guided(&cuts, deadline);
+        trace("guided", deadline, &self.worth, &self.bounds); // KNOB
         let searching = deadline.within(deadline.remaining().mul_f64(0.97));
         self.bounded_meanwhile(&cuts, searching, |search| {
             search.ruin_and_recreate(searching);
             search.neighbourhoods(searching);
             search.empty_nodes(searching);
         });
-        bounds(&model, &self.worth, (&mut self.bounds, &mut self.proofs), &mut cuts, Whole::None, deadline.within(Duration::from_secs(2)));
+        bounds(
+            &model,
+            &self.worth,
+            (&mut self.bounds, &mut self.proofs),
+            &mut cuts,
+            Whole::None,
+            deadline.within(Duration::from_secs(2)),
+        );
+    }
+
+    /// Placements along what the class program would like, with some capacity held back so that its counts come apart into nodes.
+    fn guided(&mut self, cuts: &[Linear], deadline: Deadline) {
+        let (instance, each) = (self.instance, deadline.remaining() / 10);
+        let guide = |step: (f64, bool)| Guide::new(instance, step, cuts, deadline, each);
+        if instance.problem.current.is_empty() {
+            let ladder: &[(f64, bool)] =
+                if instance.pairs() < LADDER_PAIRS_MAX { &[(0.0, true), (0.02, true)] } else { &[(0.01, true)] };
+            if self.deal(ladder.iter().filter_map(|step| guide(*step)), deadline) {
+                return;
+            }
+        }
+        // What runs stays by default: then there is nothing to guide as long as all is placed.
+        let settled = self.worth.iter().all(|(tier, value)| *value == 0 || matches!(tier, Tier::Cost | Tier::Shape));
+        let free_to_move = instance.problem.current.len() * 2 < self.best.len();
+        let steps: &[(f64, bool)] =
+            if settled && !free_to_move { &[] } else { &[(0.02, true), (0.0, true), (0.04, false), (0.01, false)] };
+        for step in steps.iter().copied() {
+            if !step.1 && !self.is_short() {
+                break;
+            }
+            if let Some(guide) = guide(step) {
+                self.offer(guide.follow(instance));
+            }
+        }
     }
 
     /// Searches on this thread while the class program, node counts whole, is worked at for bounds on another. The two know nothing of
@@ -170,6 +221,7 @@ impl<'i, 'p> Search<'i, 'p> {
             let bounding = scope.spawn(|| {
                 let (model, mut cuts) = (class_model(instance, 0.0), cuts.to_vec());
                 bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, Whole::All, deadline);
+                trace("bounding", deadline, &at, &known); // KNOB
                 (known, proofs)
             });
             search(self);

@@ -32,6 +32,10 @@ fn a_switch_that_is_off_again_ends_nothing() {
     for seed in 0..60 {
         let problem = oracle::small(seed);
         let plain = solve(&problem, &options(Duration::from_secs(60), None)).expect("valid");
-        assert_eq!(solve(&problem, &options(Duration::from_secs(60), Some(cancel))).expect("valid"), plain, "seed {seed}");
+        assert_eq!(
+            solve(&problem, &options(Duration::from_secs(60), Some(cancel))).expect("valid"),
+            plain,
+            "seed {seed}"
+        );
     }
 }

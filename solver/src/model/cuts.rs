@@ -46,8 +46,7 @@ impl Model<'_, '_> {
         for (workload, counts) in self.counts.iter().enumerate() {
             counts.iter().for_each(|(bin, col)| by_bin[*bin].push((workload, *col)));
         }
-        let fixed: BTreeSet<usize> =
-            self.fixed.iter().flatten().filter_map(|(node, _)| self.bin_of[*node]).collect();
+        let fixed: BTreeSet<usize> = self.fixed.iter().flatten().filter_map(|(node, _)| self.bin_of[*node]).collect();
         let mut cuts = Vec::new();
         for (bin, counts) in by_bin.iter().enumerate().filter(|(bin, _)| !fixed.contains(bin)) {
             for resource in 0..self.instance.problem.resources.len() {
