@@ -23,19 +23,18 @@ const HOT: f64 = 0.25;
 const COLD: f64 = 0.01;
 /// How much a node gains from leaving all its room in one piece.
 const GATHER: f64 = 0.3;
+/// A round is late when so much more of the time than of its steps is gone.
+const LATE_MIN: f64 = 0.05;
 /// Replicas that one step takes away entirely; of more only some.
 const TAKEN_MAX: u32 = 90;
 /// What waits is placed for a trial when the energy has fallen by this part since the last time.
-const TRY_MIN: f64 = 2e-4;
+const TRY_MIN: f64 = 5e-4;
 /// Rounds without any gain before the search gives up.
 const PATIENCE: u32 = 4;
+/// Steps of the first round, for each node.
+const STEPS_PER_NODE: u64 = 100;
 /// Rounds do not grow beyond the first one's length times this.
 const GROWTH_MAX: u64 = 64;
-
-fn knob(name: &str, default: f64) -> f64 {
-    // KNOB
-    std::env::var(name).ok().and_then(|t| t.parse().ok()).unwrap_or(default) // KNOB
-} // KNOB
 
 /// xorshift64*: the choices of a search, repeatable.
 struct Chance(u64);
@@ -67,7 +66,7 @@ impl Chance {
 }
 
 /// What a search is after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Aim {
     /// Place what is missing; nodes are free.
     Shortage,
@@ -99,7 +98,7 @@ impl Search<'_, '_> {
     pub(crate) fn ruin_and_recreate(&mut self, deadline: Deadline) {
         let prices = resource_prices(self.instance.problem, deadline);
         let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
-        let first = knob("FIRST", 100.0) as u64 * (self.instance.problem.nodes.len() as u64 + 8);
+        let first = STEPS_PER_NODE * (self.instance.problem.nodes.len() as u64 + 8);
         let (mut steps, mut fruitless) = (first, 0);
         while fruitless < PATIENCE && !deadline.passed() {
             let short = self.is_open(|tier| matches!(tier, Tier::Shortage(_)));
@@ -108,22 +107,8 @@ impl Search<'_, '_> {
                 return;
             }
             let Some(mut ruin) = Ruin::new(self, &self.best, aim, &prices, chance.roll()) else { return };
-            let begin = deadline.remaining(); // KNOB
             ruin.round(steps, deadline);
             self.stats.method = "ruin and recreate with class bounds".to_owned();
-            if knob("TRACE", 0.0) > 0.0 {
-                // KNOB
-                eprintln!(
-                    "{aim:?} {steps} steps {:?} {:?} accepted {} lacking {} cost {} soft {} best {:?}",
-                    begin.saturating_sub(deadline.remaining()),
-                    begin,
-                    ruin.trace[0],
-                    ruin.board.lacking,
-                    ruin.board.cost,
-                    ruin.board.soft,
-                    ruin.best
-                ); // KNOB
-            } // KNOB
             let found = ruin.found.take();
             let better = found.is_some_and(|placed| self.offer(prune_groups(self.instance, placed)));
             fruitless = if better { 0 } else { fruitless + 1 };
@@ -152,17 +137,12 @@ struct Ruin<'i, 'p> {
     /// What the best so far is worth, in the board's terms.
     best: Vec<i128>,
     found: Option<Vec<Placed>>,
-    /// The least cost, waiting included, from which it was tried to place what waits.
+    /// The least energy from which it was tried to place what waits.
     tried: f64,
     touched: Vec<usize>,
     gathered: f64,
     pool: Vec<usize>,
     zone: Option<usize>,
-    hot: f64,
-    cold: f64,
-    gather: f64,
-    bins: usize,
-    trace: [u64; 4],
 }
 
 impl<'i, 'p> Ruin<'i, 'p> {
@@ -182,8 +162,7 @@ impl<'i, 'p> Ruin<'i, 'p> {
         let waiting = |w: usize| {
             let level = priorities.binary_search(&problem.workloads[w].priority).unwrap_or(0).min(8) as i32;
             // As long as anything is short, nothing may wait for the sake of cost.
-            let weight =
-                if dear { 20.0 * mean * 3f64.powi(level) + worth[w] } else { knob("WAITING", WAITING) * worth[w] };
+            let weight = if dear { 20.0 * mean * 3f64.powi(level) + worth[w] } else { WAITING * worth[w] };
             let most = 1e15 / f64::from(problem.workloads[w].wanted.max(1)) / problem.workloads.len() as f64;
             weight.min(most).max(1.0) as i64
         };
@@ -213,14 +192,12 @@ impl<'i, 'p> Ruin<'i, 'p> {
             touched: Vec::new(),
             gathered: 0.0,
             pool: Vec::new(),
-            hot: knob("HOT", HOT),
-            cold: knob("COLD", COLD),
-            gather: knob("GATHER", GATHER),
-            bins: knob("BINS", 50.0) as usize,
-            trace: [0; 4],
             zone: zones.min_by_key(|t| problem.topologies[*t].domains.len()),
         };
         ruin.best = ruin.value();
+        if ruin.board.lacking == 0 {
+            ruin.tried = ruin.energy();
+        }
         Some(ruin)
     }
 
@@ -237,13 +214,22 @@ impl<'i, 'p> Ruin<'i, 'p> {
         value
     }
 
+    /// One annealing. A round that the deadline is going to cut short cools as fast as the time passes.
     fn round(&mut self, steps: u64, deadline: Deadline) {
         let look = (self.board.instance.problem.nodes.len() as u64 / 8).clamp(8, 512);
+        let time = deadline.remaining().as_secs_f64();
+        let mut late = 0.0;
         for step in 0..steps {
-            if step % 32 == 0 && deadline.passed() {
-                break;
+            let done = step as f64 / steps as f64;
+            if step % 32 == 0 {
+                let left = deadline.remaining().as_secs_f64();
+                if left <= 0.0 {
+                    break;
+                }
+                let passed = 1.0 - left / time;
+                late = if passed > done + LATE_MIN { passed } else { 0.0 };
             }
-            let heat = self.hot * (self.cold / self.hot).powf(step as f64 / steps as f64);
+            let heat = HOT * (COLD / HOT).powf(f64::max(done, late));
             self.step(heat * self.typical);
             if step % look == 0 {
                 self.look();
@@ -258,7 +244,7 @@ impl<'i, 'p> Ruin<'i, 'p> {
     /// Keeps what the board holds if it is the best so far; when something waits, tries to place it first.
     fn look(&mut self) {
         if self.aim == Aim::Cost && self.board.lacking > 0 {
-            let promise = self.board.cost as f64 + self.board.lacking as f64 + self.penalties();
+            let promise = self.energy();
             if promise < self.tried * (1.0 - TRY_MIN) {
                 self.tried = promise;
                 self.finish();
@@ -322,7 +308,7 @@ impl<'i, 'p> Ruin<'i, 'p> {
         }
         let idle: f64 = self.board.free(node).iter().zip(&self.prices).map(|(free, price)| *free as f64 * price).sum();
         let price = (self.board.instance.problem.nodes[node].price_micros as f64).max(self.typical);
-        self.gather * idle * idle / price
+        GATHER * idle * idle / price
     }
 
     fn touch(&mut self, node: usize) {
@@ -344,7 +330,7 @@ impl<'i, 'p> Ruin<'i, 'p> {
         }
         self.ruin(&targets);
         self.fill_pool();
-        if self.chance.percent(self.bins) {
+        if self.chance.percent(50) {
             for at in (1..targets.len()).rev() {
                 targets.swap(at, self.chance.below(at + 1));
             }
@@ -359,8 +345,6 @@ impl<'i, 'p> Ruin<'i, 'p> {
         let change = after - before - (gathered - self.gathered);
         if change > 0.0 && change >= -heat * self.chance.part().max(1e-12).ln() {
             self.board.undo();
-        } else {
-            self.trace[0] += 1;
         }
     }
 

@@ -49,7 +49,6 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
     let searching = deadline.within(options.time_limit - reserved);
     let mut search = Search::new(&instance, prune(&instance, &problem.current));
     search.greedy();
-    trace("greedy", searching, &search.worth, &search.bounds); // KNOB
     if instance.pairs() <= options.exact_pairs_max {
         // Most problems of this size are proven at once; for the others a good start is worth more than a longer search.
         search.exact(searching, options.time_limit / 8);
@@ -74,28 +73,6 @@ pub(crate) struct Search<'i, 'p> {
     proofs: Vec<Proof>,
     pub(crate) stats: SolveStats,
 }
-
-pub(crate) fn trace(what: &str, deadline: Deadline, worth: &[(Tier, u64)], bounds: &[u64]) {
-    // KNOB
-    if std::env::var("TRACE").is_ok() {
-        // KNOB
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default(); // KNOB
-        let cpu: u64 = stat
-            .rsplit(')')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-            .skip(11)
-            .take(2)
-            .filter_map(|t| t.parse::<u64>().ok())
-            .sum(); // KNOB
-        eprintln!(
-            "{what}: left {:?}, cpu {cpu}, {:?} {bounds:?}",
-            deadline.remaining(),
-            worth.iter().map(|w| w.1).collect::<Vec<_>>()
-        ); // KNOB
-    } // KNOB
-} // KNOB
 
 impl<'i, 'p> Search<'i, 'p> {
     pub(crate) fn new(instance: &'i Instance<'p>, start: Vec<Placed>) -> Search<'i, 'p> {
@@ -167,9 +144,7 @@ impl<'i, 'p> Search<'i, 'p> {
         let mut cuts = Vec::new();
         let tenth = deadline.within(deadline.remaining() / 10);
         bounds(&model, &self.worth, (&mut self.bounds, &mut self.proofs), &mut cuts, Whole::None, tenth);
-        trace("bounds", deadline, &self.worth, &self.bounds); // KNOB
         self.guided(&cuts, deadline);
-        trace("guided", deadline, &self.worth, &self.bounds); // KNOB
         let searching = deadline.within(deadline.remaining().mul_f64(0.97));
         self.bounded_meanwhile(&cuts, searching, |search| {
             search.ruin_and_recreate(searching);
@@ -221,7 +196,6 @@ impl<'i, 'p> Search<'i, 'p> {
             let bounding = scope.spawn(|| {
                 let (model, mut cuts) = (class_model(instance, 0.0), cuts.to_vec());
                 bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, Whole::All, deadline);
-                trace("bounding", deadline, &at, &known); // KNOB
                 (known, proofs)
             });
             search(self);
