@@ -1,9 +1,15 @@
-//! `target/debug/examples/synthetic [--nodes N] [--services N] [--replicas N] [--used PERCENT] [--seconds N] [--seed N] [--running] [--explain]`
+//! `target/release/examples/synthetic [--sizes 50,200,1000,5000] [--used 60,92] [--seconds 2,10,60] [--seed N]`: a table, a row for each size and use, each
+//! in a process of its own so that its peak memory is its own.
 //!
-//! A made-up cluster of mixed machines in three zones with every family of constraints, solved and shown tier by tier. `--used`
-//! is how much of the scarcest resource the replicas ask for; `--running` solves again with nine in ten replicas
-//! running where the first answer put them.
-#![expect(clippy::disallowed_methods, reason = "an example measures time")]
+//! `target/release/examples/synthetic --nodes N [--services N] [--replicas N] [--used PERCENT] [--seconds N] [--seed N] [--running] [--explain]`: one
+//! instance, tier by tier.
+//!
+//! A made-up cluster of mixed machines in three zones with every family of constraints. `--used` is how much of the scarcest resource the
+//! replicas ask for; `--running` solves again with nine in ten replicas running where the first answer put them.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an example measures time, and reads what the kernel knows of its memory and CPU"
+)]
 
 use hyphae_solver::*;
 use std::time::{Duration, Instant};
@@ -185,16 +191,102 @@ fn report(title: &str, problem: &Problem, seconds: u64, explain: bool) -> Result
     Ok(solution)
 }
 
+/// Nodes, services, replicas: the sizes of the design notes.
+const SIZES: [(u64, u64, u64); 4] = [(50, 25, 500), (200, 100, 2_000), (1_000, 400, 10_000), (5_000, 1_000, 150_000)];
+
+/// CPU seconds and peak MiB of this process so far.
+fn spent() -> (f64, u64) {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.trim().parse().ok());
+    (ticks as f64 / 100.0, peak.unwrap_or(0u64) / 1024)
+}
+
+/// What a solution leaves open: unplaced, soft, gap of the cost tier in per cent (with a mark when proven optimal).
+fn summary(solution: &Solution) -> String {
+    let sum =
+        |which: &dyn Fn(&Tier) -> bool| solution.tiers.iter().filter(|t| which(&t.tier)).map(|t| t.value).sum::<u64>();
+    let short = sum(&|tier| matches!(tier, Tier::Shortage(_)));
+    let soft = sum(&|tier| matches!(tier, Tier::Soft | Tier::Repair));
+    let cost = solution.tiers.iter().find(|t| t.tier == Tier::Cost);
+    let gap =
+        cost.map_or("-".to_owned(), |t| format!("{:.2}%", 100.0 * (t.value - t.bound) as f64 / t.value.max(1) as f64));
+    let proven = if cost.is_some_and(|t| t.proven) { " =" } else { "" };
+    format!("{short} / {soft} / {gap}{proven}")
+}
+
+/// One row: an answer at once, then one for each time limit, every one from nothing.
+fn row(problem: &Problem, seconds: &[u64]) -> Result<(), ProblemError> {
+    let run = |limit: Duration| -> Result<(Solution, f64, f64), ProblemError> {
+        let (start, (before, _)) = (Instant::now(), spent());
+        let options = SolveOptions { time_limit: limit, explain: false, ..SolveOptions::default() };
+        let solution = solve(problem, &options)?;
+        let wall = start.elapsed().as_secs_f64();
+        assert!(verify(problem, &solution.placed).is_ok(), "every answer holds");
+        Ok((solution, wall, spent().0 - before))
+    };
+    let replicas: u64 = problem.workloads.iter().map(|w| u64::from(w.wanted)).sum();
+    let (first, wall, _) = run(Duration::ZERO)?;
+    let unplaced = summary(&first).split(' ').next().unwrap_or_default().to_owned();
+    print!("| {} / {replicas} | {:.2} s, {unplaced} |", problem.nodes.len(), wall);
+    for limit in seconds {
+        let (solution, wall, cpu) = run(Duration::from_secs(*limit))?;
+        print!(" {} ({wall:.1} s, cpu {cpu:.1}) |", summary(&solution));
+    }
+    println!(" {} MiB |", spent().1);
+    Ok(())
+}
+
+/// The table, each row by this program in a process of its own.
+fn table(arguments: &[String], list: impl Fn(&str, &[u64]) -> Vec<u64>) {
+    let seconds = list("--seconds", &[2, 10, 60]);
+    let limits: Vec<String> = seconds.iter().map(|s| format!("unplaced / soft / cost gap at {s} s |")).collect();
+    println!("| nodes / replicas | used | first answer, unplaced | {} peak memory |", limits.join(" "));
+    println!("|---|---:|---|{}---:|", "---|".repeat(seconds.len()));
+    for (nodes, services, replicas) in SIZES {
+        if !list("--sizes", &[50, 200, 1_000, 5_000]).contains(&nodes) {
+            continue;
+        }
+        for used in list("--used", &[60, 92]) {
+            let of = [("--nodes", nodes), ("--services", services), ("--replicas", replicas), ("--used", used)];
+            let mut command = std::process::Command::new(&arguments[0]);
+            command.arg("--row").arg("--seconds").arg(seconds.iter().map(u64::to_string).collect::<Vec<_>>().join(","));
+            for (name, value) in of {
+                command.arg(name).arg(value.to_string());
+            }
+            command.arg("--seed").arg(list("--seed", &[1])[0].to_string());
+            match command.output() {
+                Ok(output) => {
+                    print!("{}", String::from_utf8_lossy(&output.stdout).replacen(" | ", &format!(" | {used} % | "), 1))
+                }
+                Err(error) => println!("| {nodes} | {used} % | {error} |"),
+            }
+        }
+    }
+}
+
 fn main() -> Result<(), ProblemError> {
     let arguments: Vec<String> = std::env::args().collect();
-    let number = |name: &str, default: u64| {
-        let at = arguments.iter().position(|a| a == name);
-        at.and_then(|at| arguments.get(at + 1)).and_then(|text| text.parse().ok()).unwrap_or(default)
+    let list = |name: &str, default: &[u64]| -> Vec<u64> {
+        let text = arguments.iter().position(|a| a == name).and_then(|at| arguments.get(at + 1));
+        text.map_or(default.to_vec(), |text| text.split(',').filter_map(|number| number.parse().ok()).collect())
     };
+    let number = |name: &str, default: u64| list(name, &[default]).first().copied().unwrap_or(default);
+    if !arguments.iter().any(|a| a == "--nodes") {
+        table(&arguments, list);
+        return Ok(());
+    }
     let (nodes, services) = (number("--nodes", 200) as usize, number("--services", 100) as usize);
-    let (replicas, seconds) = (number("--replicas", 2000) as usize, number("--seconds", 10));
+    let replicas = number("--replicas", 2000) as usize;
     let used = number("--used", 60) as f64 / 100.0;
     let mut problem = problem(nodes, services, replicas, used, number("--seed", 1));
+    if arguments.iter().any(|a| a == "--row") {
+        return row(&problem, &list("--seconds", &[2, 10, 60]));
+    }
+    let seconds = number("--seconds", 10);
     let wanted: u32 = problem.workloads.iter().map(|w| w.wanted).sum();
     println!("{nodes} nodes, {services} services, {wanted} replicas, {} constraints", problem.constraints.len());
     let explain = arguments.iter().any(|a| a == "--explain");

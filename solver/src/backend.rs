@@ -8,6 +8,8 @@ use crate::deadline::Deadline;
 use good_lp::solvers::highs::highs as through_highs;
 use good_lp::{Constraint, Expression, IntoAffineExpression, ProblemVariables, SolverModel, Variable, variable};
 use highs::{HighsModelStatus, HighsSolutionStatus, SolvedModel};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// No number of a program may be larger.
 const NUMBER_MAX: f64 = 1e11;
@@ -209,10 +211,63 @@ impl Program {
         if !self.is_sound() {
             return Outcome::default();
         }
+        let task = Task {
+            columns: self.columns.iter().map(|c| (c.lower, c.upper, is_whole(c, limits.whole))).collect(),
+            rows: self.rows.iter().chain(extra).cloned().collect(),
+            objective: objective.clone(),
+            start: start.filter(|_| limits.whole != Whole::Pinned).map(<[f64]>::to_vec),
+            limits,
+        };
+        task.run_until_late()
+    }
+}
+
+/// Between two looks at the deadline while HiGHS works.
+const LOOK: Duration = Duration::from_millis(10);
+/// HiGHS is told to stop so much before the deadline (or a tenth of the time, when that is less): it has been seen to be late.
+const MARGIN: Duration = Duration::from_millis(250);
+
+/// A program in plain numbers, to be solved on a thread of its own: HiGHS may overrun its limit by hundreds of milliseconds, and is then
+/// left behind.
+struct Task {
+    /// Lower, upper, whole.
+    columns: Vec<(f64, f64, bool)>,
+    rows: Vec<Row>,
+    objective: Linear,
+    start: Option<Vec<f64>>,
+    limits: SolveLimits,
+}
+
+impl Task {
+    fn run_until_late(self) -> Outcome {
+        let deadline = self.limits.deadline;
+        let (answer, answers) = mpsc::channel();
+        let solving = std::thread::Builder::new().name("highs".to_owned()).spawn(move || {
+            // Nobody listens any more when it is late.
+            let _late = answer.send(self.run());
+        });
+        let late = || Outcome { timed_out: true, ..Outcome::default() };
+        if solving.is_err() {
+            return late();
+        }
+        loop {
+            match answers.recv_timeout(LOOK) {
+                Ok(outcome) => return outcome,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Outcome::default(),
+                Err(mpsc::RecvTimeoutError::Timeout) if deadline.passed() => return late(),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+        }
+    }
+
+    fn run(&self) -> Outcome {
+        let limits = self.limits;
+        let remaining = limits.deadline.remaining();
+        let limit = remaining.saturating_sub(MARGIN.min(remaining / 10));
         let mut variables = ProblemVariables::new();
-        let made: Vec<Variable> = self.columns.iter().map(|c| variables.add(definition_of(c, limits.whole))).collect();
-        let mut program = variables.minimise(expression(objective, &made)).using(through_highs);
-        for row in self.rows.iter().chain(extra) {
+        let made: Vec<Variable> = self.columns.iter().map(|column| variables.add(definition_of(*column))).collect();
+        let mut program = variables.minimise(expression(&self.objective, &made)).using(through_highs);
+        for row in &self.rows {
             let constraint: Constraint = expression(row, &made).leq(0.0);
             program.add_constraint(constraint);
         }
@@ -224,23 +279,21 @@ impl Program {
             model.try_set_option("threads", 1).is_ok(),
             model.try_set_option("parallel", "off").is_ok(),
             model.try_set_option("random_seed", 1).is_ok(),
-            model.try_set_option("time_limit", limits.deadline.remaining().as_secs_f64()).is_ok(),
+            model.try_set_option("time_limit", limit.as_secs_f64()).is_ok(),
             model.try_set_option("mip_rel_gap", limits.relative_gap).is_ok(),
             model.try_set_option("mip_abs_gap", limits.gap).is_ok(),
         ];
         debug_assert!(options_set.iter().all(|set| *set), "HiGHS knows these options");
-        if let Some(start) = start.filter(|_| limits.whole != Whole::Pinned) {
+        if let Some(start) = &self.start {
             // A start that is refused only costs time.
             let _refused = model.try_set_solution(Some(start), None, None, None);
         }
-        model
-            .try_solve()
-            .map_or_else(|_| Outcome::default(), |solved| self.outcome(&solved, objective.constant, limits))
+        model.try_solve().map_or_else(|_| Outcome::default(), |solved| self.outcome(&solved))
     }
 
-    fn outcome(&self, solved: &SolvedModel, constant: f64, limits: SolveLimits) -> Outcome {
+    fn outcome(&self, solved: &SolvedModel) -> Outcome {
         let status = solved.status();
-        let integer = self.columns.iter().any(|c| is_whole(c, limits.whole));
+        let integer = self.columns.iter().any(|(.., whole)| *whole);
         let has_values = solved.primal_solution_status() == HighsSolutionStatus::Feasible;
         let bound = if integer {
             solved.double_info_value(c"mip_dual_bound").ok()
@@ -254,7 +307,7 @@ impl Program {
         Outcome {
             values: has_values.then(|| solved.get_solution().columns().to_vec()),
             // good_lp does not hand an objective's constant to HiGHS.
-            bound: bound.filter(|b| meaningful && b.is_finite()).map(|b| b + constant),
+            bound: bound.filter(|b| meaningful && b.is_finite()).map(|b| b + self.objective.constant),
             timed_out: status == HighsModelStatus::ReachedTimeLimit,
         }
     }
@@ -269,9 +322,9 @@ fn is_whole(column: &Column, whole: Whole) -> bool {
         }
 }
 
-fn definition_of(column: &Column, whole: Whole) -> good_lp::variable::VariableDefinition {
-    let definition = variable().min(column.lower).max(column.upper);
-    if is_whole(column, whole) { definition.integer() } else { definition }
+fn definition_of((lower, upper, whole): (f64, f64, bool)) -> good_lp::variable::VariableDefinition {
+    let definition = variable().min(lower).max(upper);
+    if whole { definition.integer() } else { definition }
 }
 
 fn expression(linear: &Linear, made: &[Variable]) -> Expression {

@@ -9,9 +9,8 @@ use crate::deadline::Deadline;
 use crate::instance::Instance;
 use crate::lexicographic::Scaled;
 use crate::model::{Model, Scope};
-use crate::{Rule, Standing, Tier};
+use crate::{Proof, Rule, Standing, Tier};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// What tells nodes apart.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -106,33 +105,77 @@ pub(crate) fn class_model<'i, 'p>(instance: &'i Instance<'p>, deflation: f64) ->
     Model::build(instance, &scope)
 }
 
+/// Rounds of cuts for one tier, at most.
+const CUT_ROUNDS_MAX: usize = 15;
+/// A round that raises the bound by less, relatively, is the last but one.
+const CUT_GAIN_MIN: f64 = 2e-5;
+
 /// Lower bounds on each tier of a placement worth `worth`, where `known` is not already tight: what any placement with the same values in
-/// the tiers before must reach.
+/// the tiers before must reach. First the linear relaxation, with `cuts` added to until they gain nothing any more; then, when `whole` asks
+/// for it, with whole columns, for at most half of the time left, so that one tier's proof does not use up the others' time.
 pub(crate) fn bounds(
     model: &Model,
     worth: &[(Tier, u64)],
-    known: &mut [u64],
+    (known, proofs): (&mut [u64], &mut [Proof]),
+    cuts: &mut Vec<Linear>,
     whole: Whole,
     deadline: Deadline,
-    each: Duration,
 ) {
     let mut rows: Vec<Linear> = Vec::new();
+    let last = worth.iter().zip(known.iter()).rposition(|((_, value), known)| known < value);
     for (index, (_, tier)) in model.tiers.iter().enumerate() {
         let value = worth[index].1;
         let scaled = Scaled::new(tier);
         let trivial = scaled.bound(tier, model.program.least(&scaled.objective)).max(0.0) as u64;
-        known[index] = known[index].max(trivial.min(value));
-        let asked = whole != Whole::None || known[index] == 0;
-        if known[index] < value && asked && !deadline.passed() {
-            let gap = 0.9 * scaled.unit / scaled.divisor;
-            let limits = SolveLimits { deadline: deadline.within(each), whole, gap, relative_gap: 0.0 };
-            let outcome = model.program.minimise(&scaled.objective, &rows, None, limits);
-            if let Some(bound) = outcome.bound {
-                known[index] = known[index].max(scaled.bound(tier, bound).max(0.0).min(value as f64) as u64);
+        if trivial.min(value) > known[index] {
+            (known[index], proofs[index]) = (trivial.min(value), Proof::ClassRelaxation);
+        }
+        let take = |bound: f64| scaled.bound(tier, bound).max(0.0).min(value as f64) as u64;
+        let mut learn = |known: &mut u64, bound: Option<f64>, proof: Proof| {
+            let bound = bound.map_or(0, take);
+            if bound > *known {
+                (*known, proofs[index]) = (bound, proof);
             }
+        };
+        if known[index] < value && !deadline.passed() {
+            let relaxed = relaxation(model, &scaled, &rows, cuts, deadline);
+            learn(&mut known[index], relaxed, Proof::ClassRelaxation);
+        }
+        if known[index] < value && whole != Whole::None && !deadline.passed() {
+            let share = if Some(index) == last { deadline.remaining() } else { deadline.remaining() / 2 };
+            let gap = 0.9 * scaled.unit / scaled.divisor;
+            let limits = SolveLimits { deadline: deadline.within(share), whole, gap, relative_gap: 0.0 };
+            let all: Vec<Linear> = rows.iter().chain(cuts.iter()).cloned().collect();
+            let bound = model.program.minimise(&scaled.objective, &all, None, limits).bound;
+            learn(&mut known[index], bound, Proof::ClassProgram);
         }
         let mut row = scaled.objective;
         row.constant -= value as f64 / scaled.divisor;
         rows.push(row);
     }
+}
+
+/// The bound of the linear relaxation, with cuts where it breaks them. The best of all rounds: rounds are valid each by itself.
+fn relaxation(
+    model: &Model,
+    scaled: &Scaled,
+    rows: &[Linear],
+    cuts: &mut Vec<Linear>,
+    deadline: Deadline,
+) -> Option<f64> {
+    let limits = SolveLimits { deadline, whole: Whole::None, gap: 0.0, relative_gap: 0.0 };
+    let mut best: Option<f64> = None;
+    for _ in 0..CUT_ROUNDS_MAX {
+        let all: Vec<Linear> = rows.iter().chain(cuts.iter()).cloned().collect();
+        let outcome = model.program.minimise(&scaled.objective, &all, None, limits);
+        let (Some(bound), Some(values)) = (outcome.bound, outcome.values) else { break };
+        let gain = best.map_or(f64::INFINITY, |best| bound - best);
+        best = Some(best.map_or(bound, |best| best.max(bound)));
+        let new = model.rounding_cuts(&values);
+        if new.is_empty() || gain <= CUT_GAIN_MIN * bound.abs() {
+            break;
+        }
+        cuts.extend(new);
+    }
+    best
 }

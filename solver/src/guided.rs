@@ -6,6 +6,7 @@
 //! (a *deflation* ladder of a few steps), and the best of the results is kept.
 
 use crate::backend::{Linear, SolveLimits, Whole};
+use crate::board::Board;
 use crate::classes::{class_model, classes};
 use crate::deadline::Deadline;
 use crate::greedy::{Fit, Greedy};
@@ -14,6 +15,8 @@ use crate::layout::Layout;
 use crate::lexicographic::Scaled;
 use crate::model::Model;
 use crate::{Placed, Tier};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::time::Duration;
 
 /// What the class program would like, or nothing when it found nothing in time.
@@ -25,16 +28,17 @@ pub(crate) struct Guide {
 }
 
 impl Guide {
-    /// Minimises the class program tier after tier; each program takes at most `each`. A frugal guide goes on to the price and
+    /// Minimises the class program, with `cuts`, tier after tier; each program takes at most `each`. A frugal guide goes on to the price and
     /// closes the nodes it does not need; the other spreads what there is over all nodes, which leaves less unplaced.
     pub(crate) fn new(
         instance: &Instance,
         (deflation, frugal): (f64, bool),
+        cuts: &[Linear],
         deadline: Deadline,
         each: Duration,
     ) -> Option<Guide> {
         let model = class_model(instance, deflation);
-        let values = minimised(&model, frugal, deadline, each)?;
+        let values = minimised(&model, frugal, cuts, deadline, each)?;
         let counts = model.bin_counts(&values);
         let counts = counts.into_iter().enumerate();
         let wanted = |w: usize| instance.problem.workloads[w].wanted;
@@ -42,6 +46,30 @@ impl Guide {
         let needed = |open: f64| if frugal { (open - 1e-6).ceil().max(0.0) as usize } else { usize::MAX };
         let open = model.filled_counts(&values).into_iter().map(needed).collect();
         Some(Guide { counts, open })
+    }
+
+    /// The guide's counts dealt out on an empty board: workloads in `order`, each replica on the emptiest open node of its class that takes
+    /// it (longest processing time first). Classes take turns, so that the counts of zones grow together. What fits nowhere is left out.
+    pub(crate) fn deal(&self, board: &mut Board, order: &[usize]) {
+        let mut heaps: Vec<Heap> = classes(board.instance)
+            .iter()
+            .zip(&self.open)
+            .map(|(nodes, open)| nodes.iter().take(*open).map(|node| Reverse((0, *node))).collect())
+            .collect();
+        for workload in order {
+            let mut left = self.counts[*workload].clone();
+            let mut progress = true;
+            while progress {
+                progress = false;
+                for (class, left) in left.iter_mut().filter(|(_, left)| *left > 0) {
+                    if deal_one(board, *workload, &mut heaps[*class]) {
+                        *left -= 1;
+                        progress = true;
+                    }
+                }
+            }
+        }
+        board.settle();
     }
 
     /// A placement near the guide: `running` replicas stay as far as their class may hold them.
@@ -89,8 +117,31 @@ impl Guide {
     }
 }
 
+/// Nodes by how full they are, the emptiest on top.
+type Heap = BinaryHeap<Reverse<(u64, usize)>>;
+/// Nodes with room that a rule closes, one after the other, before a class is passed over for now.
+const REFUSALS_MAX: usize = 12;
+
+/// One replica on the emptiest node of the heap that takes it.
+fn deal_one(board: &mut Board, workload: usize, heap: &mut Heap) -> bool {
+    let (mut aside, mut refusals, mut dealt) = (Vec::new(), 0, false);
+    while refusals < REFUSALS_MAX {
+        let Some(Reverse((fullness, node))) = heap.pop() else { break };
+        if board.may_add(workload, node).is_some_and(|soft| soft <= 0) {
+            board.change(workload, node, 1);
+            heap.push(Reverse((board.fullness(node), node)));
+            dealt = true;
+            break;
+        }
+        refusals += usize::from(board.has_room(workload, node));
+        aside.push(Reverse((fullness, node)));
+    }
+    heap.extend(aside);
+    dealt
+}
+
 /// The class program's own optimum, as far as time allows; the last values found.
-fn minimised(model: &Model, frugal: bool, deadline: Deadline, each: Duration) -> Option<Vec<f64>> {
+fn minimised(model: &Model, frugal: bool, cuts: &[Linear], deadline: Deadline, each: Duration) -> Option<Vec<f64>> {
     let limits = |whole| SolveLimits { deadline: deadline.within(each), whole, gap: 0.5, relative_gap: 0.0 };
     // One program for all that should be zero: usually it is, and the tiers need not be looked at one by one.
     let mut all = Linear::default();
@@ -99,9 +150,9 @@ fn minimised(model: &Model, frugal: bool, deadline: Deadline, each: Duration) ->
             all.add(1.0, expression);
         }
     }
-    let mut best = model.program.minimise(&all, &[], None, limits(Whole::Choices)).values;
+    let mut best = model.program.minimise(&all, cuts, None, limits(Whole::Choices)).values;
     best.as_ref()?;
-    let mut rows: Vec<Linear> = Vec::new();
+    let mut rows: Vec<Linear> = cuts.to_vec();
     for (tier, expression) in &model.tiers {
         let prices = matches!(tier, Tier::Cost | Tier::PricedCost | Tier::Shape);
         if deadline.passed() || prices && !frugal {

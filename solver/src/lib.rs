@@ -56,6 +56,10 @@
 //! need not come apart into placements. Where each node of a class is a domain of its own (topology "node"), rules are relaxed to what
 //! averages must satisfy.
 //!
+//! Replicas are whole, fractions are not: for every class, resource and dual feasible function f (Fekete, Schepers 2001), Σ_w f(demand / capacity) ·
+//! x\[w,c\] ≤ y\[c\] holds for every placement. Such rows are added where the relaxation breaks them, until they gain nothing any more;
+//! then the program is solved with y whole.
+//!
 //! # The stages
 //!
 //! ```text
@@ -63,29 +67,44 @@
 //!  Problem -->| validate |-->| greedy |--+-- few pairs ----> exact program per node --- proven ---> answer
 //!             +----------+   +--------+  |                          | time out        ^
 //!                 keep what runs, and    |                          v                 | again, from
-//!                 from nothing           +-- many --> class guide --> neighbourhoods -+ the best so far
-//!                                                     (deflation      (6-14 nodes as      (few pairs only)
-//!                                                      ladder)         exact programs)
-//!                                                         |  bounds: class program
-//!                                                         v
-//!                                            empty nodes one by one
+//!                 from nothing           +-- many --> class relaxation with cuts      | the best so far
+//!                                                          | bounds, cuts             | (few pairs only)
+//!                                                          v                          |
+//!                                                     class guide (deflation ladder)  |
+//!                                                          | counts per class         |
+//!                                                          v                          |
+//!                   class program, nodes whole  ||  ruin and recreate (2-5 nodes)     |
+//!                   (another thread: bounds)    ||  exact neighbourhoods (6-14 nodes)-+
+//!                                               ||  empty nodes one by one
 //!
 //!  every placement on the way: verify (exact integers) --> evaluate --> kept if lexicographically better
 //! ```
 //!
-//! Answers are repeatable unless time ends the search: one thread, fixed seeds, bounded attempts, ties by index.
+//! Ruin and recreate works on a board: flat arrays in which the units of every rule are kept up to date replica by replica, so that a step
+//! costs the same in any cluster. What finds no room in a step waits aside at somewhat more than its worth in resources, and the dual
+//! prices of "enough capacity for all demands, at least cost" say what that is.
+//!
+//! Answers are repeatable unless time ends the search: fixed seeds, bounded attempts, ties by index. The two threads know nothing of each other
+//! until both are done. HiGHS works on a thread of its own, which is left behind when it is late.
 //!
 //! # What is thin
 //!
-//! - With many nodes only shortage, soft rules and cost are searched for; the bound on cost is that of the class program's linear relaxation, and
-//!   5 to 10 % of gap remain at 200 nodes. There is no ruin and recreate, no column generation, no partitioning.
+//! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search.
+//! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
+//!   in it. There is no column generation and no partitioning.
 //! - The greedy stage looks at all nodes of a workload: fine for thousands, not for 1,000,000 placements a second.
 //! - A change to a large cluster goes through all stages; only what they touch is bounded, not what they read.
-//! - A deadline is honoured between programs and within HiGHS; HiGHS has been seen to overrun by a few hundred milliseconds.
+//! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
 //! - A conflict is minimal as far as every test was decided in time; rules between other workloads are taken as given.
-//! - Devices (whole GPUs), safety capacity, transient use while moving, buying nodes: not modelled.
+//! - Buying nodes: not modelled beyond nodes on offer.
+
+#[cfg(test)]
+extern crate self as hyphae_solver;
 
 mod backend;
+mod board;
+#[cfg(test)]
+mod board_tests;
 mod check;
 mod classes;
 mod deadline;
@@ -98,13 +117,16 @@ mod layout;
 mod lexicographic;
 mod model;
 mod neighbourhoods;
+mod prices;
 mod problem;
 mod prune;
+mod ruin;
 mod solution;
 mod solve;
 mod validate;
 
 pub use check::{check, excused, verify};
+pub use deadline::Cancel;
 pub use evaluate::{evaluate, tiers};
 pub use problem::*;
 pub use solution::*;

@@ -55,6 +55,9 @@ impl Choice {
 impl<'i, 'p> Search<'i, 'p> {
     /// Searches neighbourhoods until nothing has helped for a while or the time is out.
     pub(crate) fn neighbourhoods(&mut self, deadline: Deadline) {
+        if deadline.passed() {
+            return;
+        }
         let mut choice = Choice(0x9E37_79B9_7F4A_7C15);
         self.make_room(deadline);
         for aim in [Aim::Shortage, Aim::Soft, Aim::Cost] {
@@ -245,6 +248,9 @@ impl<'i, 'p> Search<'i, 'p> {
 
     /// Empties nodes one after the other where everything on them fits on others that are in use, the worst used first.
     pub(crate) fn empty_nodes(&mut self, deadline: Deadline) {
+        if deadline.passed() {
+            return;
+        }
         let mut layout = Layout::new(self.instance, &self.best);
         let problem = self.instance.problem;
         let greedy = Greedy::new(self.instance, Fit::Tightest);

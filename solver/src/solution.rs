@@ -52,6 +52,24 @@ pub struct TierValue {
     pub bound: u64,
     /// `value == bound`, and every tier before is proven as well.
     pub proven: bool,
+    /// What gave the bound.
+    #[serde(default)]
+    pub proof: Proof,
+}
+
+/// What gave a bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// Nothing is below zero.
+    #[default]
+    Trivial,
+    /// The linear relaxation of the program over classes of like nodes, with cuts.
+    ClassRelaxation,
+    /// The program over classes, node counts whole.
+    ClassProgram,
+    /// The program over single nodes.
+    ExactProgram,
 }
 
 /// A workload that could not be placed in full, and why.

@@ -11,7 +11,9 @@ use crate::layout::Layout;
 use crate::lexicographic::{Effort, minimise};
 use crate::model::{Model, Scope};
 use crate::prune::prune;
-use crate::{Placed, Problem, ProblemError, Shortage, Solution, SolveStats, Tier, TierValue, evaluate, verify};
+use crate::{
+    Cancel, Placed, Problem, ProblemError, Proof, Shortage, Solution, SolveStats, Tier, TierValue, evaluate, verify,
+};
 use std::time::Duration;
 
 /// How much may be spent on an answer.
@@ -23,14 +25,18 @@ pub struct SolveOptions {
     pub explain: bool,
     /// At most so many (workload, node) pairs go into one exact program; above, classes and neighbourhoods carry the search.
     pub exact_pairs_max: usize,
+    /// Ends the search early.
+    pub cancel: Option<Cancel>,
 }
 
 impl Default for SolveOptions {
     fn default() -> SolveOptions {
-        SolveOptions { time_limit: Duration::from_secs(10), explain: true, exact_pairs_max: 3_000 }
+        SolveOptions { time_limit: Duration::from_secs(10), explain: true, exact_pairs_max: 3_000, cancel: None }
     }
 }
 
+/// Above so many pairs, one guide has to do.
+const LADDER_PAIRS_MAX: usize = 1_000_000;
 /// Reasons take no longer than this.
 const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -38,9 +44,9 @@ const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, ProblemError> {
     problem.validate()?;
     let instance = Instance::new(problem);
-    let deadline = Deadline::after(options.time_limit);
+    let deadline = Deadline::after(options.time_limit).or_cancel(options.cancel);
     let reserved = if options.explain { (options.time_limit / 5).min(EXPLAIN_MAX) } else { Duration::ZERO };
-    let searching = Deadline::after(options.time_limit - reserved);
+    let searching = deadline.within(options.time_limit - reserved);
     let mut search = Search::new(&instance, prune(&instance, &problem.current));
     search.greedy();
     if instance.pairs() <= options.exact_pairs_max {
@@ -63,15 +69,17 @@ pub(crate) struct Search<'i, 'p> {
     pub(crate) best: Vec<Placed>,
     pub(crate) worth: Vec<(Tier, u64)>,
     pub(crate) bounds: Vec<u64>,
+    /// Per bound, what gave it.
+    proofs: Vec<Proof>,
     pub(crate) stats: SolveStats,
 }
 
 impl<'i, 'p> Search<'i, 'p> {
     pub(crate) fn new(instance: &'i Instance<'p>, start: Vec<Placed>) -> Search<'i, 'p> {
         let worth = evaluate(instance.problem, &start);
-        let bounds = vec![0; worth.len()];
+        let (bounds, proofs) = (vec![0; worth.len()], vec![Proof::Trivial; worth.len()]);
         let stats = SolveStats { method: "greedy".to_owned(), variables: 0, constraints: 0, timed_out: false };
-        Search { instance, best: start, worth, bounds, stats }
+        Search { instance, best: start, worth, bounds, proofs, stats }
     }
 
     /// Takes a placement if it is sound and better than the best. The only way in.
@@ -95,6 +103,16 @@ impl<'i, 'p> Search<'i, 'p> {
         let worse = self.worth.iter().zip(at).position(|((_, value), at)| value > at);
         if let Some(worse) = worse {
             self.bounds[worse + 1..].fill(0);
+            self.proofs[worse + 1..].fill(Proof::Trivial);
+        }
+    }
+
+    /// Bounds that are better than those known.
+    fn learn(&mut self, bounds: Vec<u64>, proof: Proof) {
+        for (index, bound) in bounds.into_iter().enumerate() {
+            if bound > self.bounds[index] {
+                (self.bounds[index], self.proofs[index]) = (bound, proof);
+            }
         }
     }
 
@@ -123,23 +141,78 @@ impl<'i, 'p> Search<'i, 'p> {
         let model = class_model(self.instance, 0.0);
         self.saw_program(&model);
         self.stats.method = "greedy with class bounds".to_owned();
+        let mut cuts = Vec::new();
+        let tenth = deadline.within(deadline.remaining() / 10);
+        bounds(&model, &self.worth, (&mut self.bounds, &mut self.proofs), &mut cuts, Whole::None, tenth);
+        self.guided(&cuts, deadline);
+        let searching = deadline.within(deadline.remaining().mul_f64(0.97));
+        self.bounded_meanwhile(&cuts, searching, |search| {
+            search.ruin_and_recreate(searching);
+            search.neighbourhoods(searching);
+            search.empty_nodes(searching);
+        });
+        bounds(
+            &model,
+            &self.worth,
+            (&mut self.bounds, &mut self.proofs),
+            &mut cuts,
+            Whole::None,
+            deadline.within(Duration::from_secs(2)),
+        );
+    }
+
+    /// Placements along what the class program would like, with some capacity held back so that its counts come apart into nodes.
+    fn guided(&mut self, cuts: &[Linear], deadline: Deadline) {
+        let (instance, each) = (self.instance, deadline.remaining() / 10);
+        let guide = |step: (f64, bool)| Guide::new(instance, step, cuts, deadline, each);
+        if instance.problem.current.is_empty() {
+            let ladder: &[(f64, bool)] =
+                if instance.pairs() < LADDER_PAIRS_MAX { &[(0.0, true), (0.02, true)] } else { &[(0.01, true)] };
+            if self.deal(ladder.iter().filter_map(|step| guide(*step)), deadline) {
+                return;
+            }
+        }
         // What runs stays by default: then there is nothing to guide as long as all is placed.
         let settled = self.worth.iter().all(|(tier, value)| *value == 0 || matches!(tier, Tier::Cost | Tier::Shape));
-        let free_to_move = self.instance.problem.current.len() * 2 < self.best.len();
+        let free_to_move = instance.problem.current.len() * 2 < self.best.len();
         let steps: &[(f64, bool)] =
             if settled && !free_to_move { &[] } else { &[(0.02, true), (0.0, true), (0.04, false), (0.01, false)] };
         for step in steps.iter().copied() {
             if !step.1 && !self.is_short() {
                 break;
             }
-            let Some(guide) = Guide::new(self.instance, step, deadline, Duration::from_secs(1)) else { continue };
-            self.offer(guide.follow(self.instance));
+            if let Some(guide) = guide(step) {
+                self.offer(guide.follow(instance));
+            }
         }
-        bounds(&model, &self.worth, &mut self.bounds, Whole::None, deadline, Duration::from_secs(2));
-        self.empty_nodes(deadline);
-        self.neighbourhoods(deadline.within(deadline.remaining().mul_f64(0.9)));
-        self.empty_nodes(deadline);
-        bounds(&model, &self.worth, &mut self.bounds, Whole::None, deadline, Duration::from_secs(2));
+    }
+
+    /// Searches on this thread while the class program, node counts whole, is worked at for bounds on another. The two know nothing of
+    /// each other until both are done.
+    fn bounded_meanwhile(&mut self, cuts: &[Linear], deadline: Deadline, search: impl FnOnce(&mut Self)) {
+        let (at, instance) = (self.worth.clone(), self.instance);
+        let (mut known, mut proofs) = (self.bounds.clone(), self.proofs.clone());
+        let (known, proofs) = std::thread::scope(|scope| {
+            let bounding = scope.spawn(|| {
+                let (model, mut cuts) = (class_model(instance, 0.0), cuts.to_vec());
+                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, Whole::All, deadline);
+                (known, proofs)
+            });
+            search(self);
+            bounding.join().unwrap_or_default()
+        });
+        // They hold as far as the tiers before are no worse now than they were then.
+        for (index, (bound, proof)) in known.into_iter().zip(proofs).enumerate() {
+            let holds = self.worth.iter().zip(&at).take(index).all(|((_, now), (_, then))| now <= then);
+            if holds && bound > self.bounds[index] {
+                (self.bounds[index], self.proofs[index]) = (bound, proof);
+            }
+        }
+    }
+
+    /// Whether any of these tiers is above its bound.
+    pub(crate) fn is_open(&self, which: impl Fn(Tier) -> bool) -> bool {
+        self.worth.iter().zip(&self.bounds).any(|((tier, value), bound)| value > bound && which(*tier))
     }
 
     pub(crate) fn is_short(&self) -> bool {
@@ -163,10 +236,10 @@ impl<'i, 'p> Search<'i, 'p> {
             let reached =
                 model.tiers.iter().map(|(_, tier)| tier.value(values).round().max(0.0) as u64).collect::<Vec<_>>();
             self.offer(model.placement(values));
-            self.bounds = found.bounds;
+            self.learn(found.bounds, Proof::ExactProgram);
             self.keep_valid_bounds(&reached);
         } else {
-            self.bounds = found.bounds;
+            self.learn(found.bounds, Proof::ExactProgram);
         }
         self.stats.timed_out |= found.timed_out;
         self.stats.method = "exact per node".to_owned();
@@ -192,10 +265,11 @@ impl<'i, 'p> Search<'i, 'p> {
     fn solution(self, shortages: Vec<Shortage>) -> Solution {
         let problem = self.instance.problem;
         let mut proven = true;
-        let tiers = self.worth.iter().zip(&self.bounds).map(|((tier, value), bound)| {
+        let tiers = self.worth.iter().zip(&self.bounds).zip(&self.proofs).map(|(((tier, value), bound), proof)| {
+            let proof = if *bound == 0 { Proof::Trivial } else { *proof };
             let bound = *bound.min(value);
             proven &= bound == *value;
-            TierValue { tier: *tier, value: *value, bound, proven }
+            TierValue { tier: *tier, value: *value, bound, proven, proof }
         });
         let tiers = tiers.collect();
         let unrepaired = verify(problem, &self.best).unwrap_or_default();

@@ -16,7 +16,7 @@ fn first_seed() -> u64 {
 }
 
 fn options(exact_pairs_max: usize) -> SolveOptions {
-    SolveOptions { time_limit: Duration::from_secs(60), explain: false, exact_pairs_max }
+    SolveOptions { time_limit: Duration::from_secs(60), explain: false, exact_pairs_max, ..SolveOptions::default() }
 }
 
 /// Solves a small problem exactly and compares every tier with the best there is.

@@ -127,7 +127,7 @@ fn the_larger_of_two_reasons_does_not_hide_behind_classes() {
     // The program over classes proves it as well as the one over nodes.
     let mut problem = cluster(40);
     let w = workload(&mut problem, "w", [3, 1], 50);
-    let options = SolveOptions { exact_pairs_max: 0, time_limit: Duration::from_secs(10), explain: true };
+    let options = SolveOptions { exact_pairs_max: 0, time_limit: Duration::from_secs(10), ..SolveOptions::default() };
     let solution = solve(&problem, &options).expect("the problem is valid");
     let shortage = &solution.shortages[0];
     assert_eq!((shortage.workload, shortage.missing), (w, 10));

@@ -193,7 +193,7 @@ proptest! {
     #[test]
     fn any_problem_gets_an_error_or_a_verified_answer(problem in problem(), exact in any::<bool>(), explain in any::<bool>()) {
         let exact_pairs_max = if exact { 3000 } else { 0 };
-        let options = SolveOptions { time_limit: Duration::from_millis(400), explain, exact_pairs_max };
+        let options = SolveOptions { time_limit: Duration::from_millis(400), explain, exact_pairs_max, ..SolveOptions::default() };
         match solve(&problem, &options) {
             Err(error) => prop_assert_eq!(Some(error), problem.validate().err()),
             Ok(solution) => {

@@ -43,7 +43,12 @@ fn tier(solution: &Solution, tier: Tier) -> TierValue {
 }
 
 fn solved(problem: &Problem, exact_pairs_max: usize) -> Solution {
-    let options = SolveOptions { time_limit: Duration::from_secs(20), explain: false, exact_pairs_max };
+    let options = SolveOptions {
+        time_limit: Duration::from_secs(20),
+        explain: false,
+        exact_pairs_max,
+        ..SolveOptions::default()
+    };
     let solution = solve(problem, &options).expect("the problem is valid");
     verify(problem, &solution.placed).expect("verified");
     solution

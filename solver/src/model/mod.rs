@@ -8,6 +8,7 @@
 //!
 //! [`rules`] holds one function for each family of constraints, [`objective`] one for each tier.
 
+mod cuts;
 mod devices;
 mod objective;
 mod reserve;
