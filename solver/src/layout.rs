@@ -5,7 +5,7 @@
 
 use crate::device_room::DeviceRoom;
 use crate::instance::Instance;
-use crate::{Constraint, DeviceDemand, Placed, Rule};
+use crate::{Constraint, DeviceDemand, DeviceTake, Placed, Rule};
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -249,10 +249,22 @@ impl<'i, 'p> Layout<'i, 'p> {
         self.device_room(node, kind).takes(take)
     }
 
+    /// The part of a node's devices that lacks for one more.
+    pub(crate) fn lacks_devices(&self, workload: usize, node: usize) -> f64 {
+        let Some(DeviceDemand { kind, take }) = self.instance.problem.workloads[workload].device else { return 0.0 };
+        let room = self.device_room(node, kind);
+        let lacking = match take {
+            _ if room.takes(take) => 0,
+            DeviceTake::Whole(devices) => devices - room.whole,
+            DeviceTake::Share(_) => 1,
+        };
+        f64::from(lacking) / f64::from(self.instance.devices(node, kind).max(1))
+    }
+
     /// What is left of a node's devices.
     pub(crate) fn device_room(&self, node: usize, kind: usize) -> DeviceRoom {
         let known = &self.device_rooms[node * self.instance.problem.devices.len() + kind];
-        let room = known.get().unwrap_or_else(|| DeviceRoom::beside(self.instance, node, kind, self.on_node(node)));
+        let room = known.get().unwrap_or_else(|| DeviceRoom::of(self.instance, node, kind, self.on_node(node)));
         known.set(Some(room));
         room
     }

@@ -14,6 +14,7 @@
 //! |---|---|
 //! | wanted | placed\[w\] ≤ wanted\[w\] + p; p ≤ surplus_max · z; wanted · z ≤ placed\[w\] − p; z binary |
 //! | capacity, for each node and resource | Σ_w demand\[w\] · x\[w,n\] ≤ capacity\[n\] · y\[n\], divided by what all demands share |
+//! | devices, with y\[n,p\] devices filled by pattern p | Σ x of each size of share ≤ Σ_p a\[p,size\] · y\[n,p\]; Σ_p y\[n,p\] + Σ_w whole\[w\] · x\[w,n\] ≤ devices\[n\] |
 //! | filled | x\[w,n\] ≤ most\[w,n\] · y\[n\] |
 //! | spread | m ≤ count\[w,d\] ≤ M over the domains with an eligible node; M − m ≤ max_skew + s |
 //! | limit per domain, of a group | Σ_w count\[w,d\] ≤ limit + s\[d\] |
@@ -83,7 +84,9 @@
 //! - A change to a large cluster goes through all stages; only what they touch is bounded, not what they read.
 //! - A deadline is honoured between programs and within HiGHS; HiGHS has been seen to overrun by a few hundred milliseconds.
 //! - A conflict is minimal as far as every test was decided in time; rules between other workloads are taken as given.
-//! - Devices (whole GPUs), safety capacity, transient use while moving, buying nodes: not modelled.
+//! - Devices: with very many sizes of share only the largest are packed exactly in the programs ([`slots`] and the checker pack all). Which device a
+//!   running replica has is not known, so that a placement may ask for another one on the same node.
+//! - [`online`] looks at capacity, devices and eligibility only, not at rules.
 
 mod backend;
 mod check;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 mod policies;
 
-pub use policies::{BestFit, DotProduct, Fragmentation, RandomFit};
+pub use policies::{BestFit, DotProduct, Fragmentation, RandomFit, WeightedFit};
 
 /// What is left of a machine. Two machines with equal room are interchangeable.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -156,7 +156,7 @@ impl<'p> Online<'p> {
         &self.rooms[self.state_of[node]]
     }
 
-    /// Puts one request where the policy likes it best; `None` when it fits nowhere.
+    /// Puts one request where the policy likes it best; `None` when it fits nowhere. One policy for the life of this value: its scores are kept.
     pub fn place(&mut self, workload: WorkloadIdx, policy: &mut dyn Policy) -> Option<Seat> {
         let mut best: Option<(f64, NodeIdx, u32)> = None;
         let states: Vec<usize> = self.occupied.iter().copied().collect();

@@ -197,3 +197,28 @@ impl Policy for Fragmentation {
         if self.rounded { -(100.0 / (1.0 + (change / self.parts).exp())).floor() } else { change }
     }
 }
+
+/// The machine with the least left over, each resource weighted by how scarce it will be: what requests ask for on average, weighted by how often each kind comes,
+/// over what a machine has on average.
+pub struct WeightedFit {
+    weights: Vec<f64>,
+}
+
+impl WeightedFit {
+    /// Looks at the machines' sizes and the kinds of request.
+    pub fn new(problem: &Problem) -> WeightedFit {
+        let asked = |r: usize| problem.workloads.iter().map(|w| f64::from(w.wanted) * w.demand[r] as f64).sum::<f64>();
+        let there = |r: usize| problem.nodes.iter().map(|node| node.capacity[r] as f64).sum::<f64>().max(1.0);
+        let load: Vec<f64> = (0..problem.resources.len()).map(|r| asked(r) / there(r)).collect();
+        let most = load.iter().copied().fold(0.0, f64::max);
+        let size = |r: usize| there(r) / problem.nodes.len().max(1) as f64;
+        let weight = |(r, load): (usize, &f64)| if most > 0.0 { (load / most).powi(2) / size(r) } else { 0.0 };
+        WeightedFit { weights: load.iter().enumerate().map(weight).collect() }
+    }
+}
+
+impl Policy for WeightedFit {
+    fn score(&mut self, _: &Room, _: WorkloadIdx, after: &Room) -> f64 {
+        after.free.iter().zip(&self.weights).map(|(free, weight)| *free as f64 * weight).sum()
+    }
+}
