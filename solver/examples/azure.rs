@@ -1,12 +1,13 @@
-//! `azure TRACE [--kind 1|10|16] [--servers 2000]`: the smallest fleet of like servers that never rejects a virtual machine of the Azure packing
-//! trace, when each is placed for good on arrival.
+//! `azure TRACE [--kind 1|10|16] [--servers 800]`: the smallest fleet of like servers on which no virtual machine of the Azure packing trace is
+//! rejected, when each is placed for good on arrival.
 //!
-//! Arrivals and departures in order of time (who leaves goes before who comes at the same moment). A policy that takes an empty server only
-//! when nothing else fits does the same on any fleet that is large enough: the highest server it ever used is the fleet it needs. The
-//! lower bound looks at every moment: what is asked for by cores and by ram, and the packing bound L2 of Martello and Toth in each of the two.
+//! Arrivals and departures in order of time (who leaves goes before who comes at the same moment). For each policy fleets are tried from the lower bound
+//! upwards until one rejects nothing. A policy knows the sizes that occur and how many of each there are on average; not the sequence, not when a
+//! machine will leave. The lower bound looks at every moment: what is asked for by cores and by ram, and the packing bound L2 of
+//! Martello and Toth in each of the two.
 #![expect(clippy::disallowed_methods, reason = "an example reads files and measures time")]
 
-use hyphae_solver::online::{BestFit, Online, Policy, Seat, WeightedFit};
+use hyphae_solver::online::{BestFit, DotProduct, Online, Policy, Seat, StrandedFit};
 use hyphae_solver::*;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -47,14 +48,17 @@ fn server(kind: &str) -> Option<[u64; 2]> {
     }
 }
 
-/// `many` servers, and a kind of request for each size that occurs.
+/// `many` servers, and a kind of request for each size that occurs, wanted as often as it is there on average.
 fn problem(vms: &[Vm], capacity: [u64; 2], many: usize) -> (Problem, BTreeMap<(u64, u64), WorkloadIdx>) {
-    let mut sizes: BTreeMap<(u64, u64), usize> = BTreeMap::new();
-    vms.iter().for_each(|vm| *sizes.entry(vm.size).or_default() += 1);
-    let workload = |(size, wanted): (&(u64, u64), &usize)| Workload {
+    let last = vms.iter().map(|vm| vm.start).max().unwrap_or(0);
+    let mut sizes: BTreeMap<(u64, u64), i64> = BTreeMap::new();
+    // Machine-moments within the time observed, which begins at 0.
+    let present = |vm: &Vm| (vm.end.min(last) - vm.start.max(0)).max(0);
+    vms.iter().for_each(|vm| *sizes.entry(vm.size).or_default() += present(vm));
+    let workload = |(size, present): (&(u64, u64), &i64)| Workload {
         name: format!("{}/{}", size.0, size.1),
         demand: vec![size.0, size.1],
-        wanted: *wanted as u32,
+        wanted: (present / last.max(1)).clamp(1, 1_000_000) as u32,
         move_weight: 1,
         eligible: (0..many).collect(),
         ..Workload::default()
@@ -82,13 +86,13 @@ fn events(vms: &[Vm]) -> Vec<(i64, bool, usize)> {
 }
 
 /// Servers needed at the worst moment, whatever the policy.
-fn bound(vms: &[Vm], capacity: [u64; 2]) -> (u64, u64) {
+fn bound(vms: &[Vm], events: &[(i64, bool, usize)], capacity: [u64; 2]) -> (u64, u64) {
     let (mut here, mut fluid, mut packed): (BTreeMap<(u64, u64), u64>, u64, u64) = (BTreeMap::new(), 0, 0);
     let (mut sums, mut seen) = ([0u64; 2], [0u64; 2]);
-    for (_, arrives, at) in events(vms) {
-        let size = vms[at].size;
+    for (_, arrives, at) in events {
+        let size = vms[*at].size;
         let count = here.entry(size).or_default();
-        if !arrives {
+        if !*arrives {
             *count -= 1;
             (sums[0], sums[1]) = (sums[0] - size.0, sums[1] - size.1);
             continue;
@@ -98,9 +102,9 @@ fn bound(vms: &[Vm], capacity: [u64; 2]) -> (u64, u64) {
         let now = [sums[0].div_ceil(capacity[0]), sums[1].div_ceil(capacity[1])];
         fluid = fluid.max(now[0]).max(now[1]);
         for (dimension, capacity) in capacity.into_iter().enumerate() {
-            // The packing bound is worth its time where the sum comes near what is known.
-            if sums[dimension] > seen[dimension] || now[dimension] * 100 >= packed * 97 && arrives && at % 16 == 0 {
-                seen[dimension] = seen[dimension].max(sums[dimension]);
+            // The packing bound is looked at whenever a sum is larger than ever before.
+            if sums[dimension] > seen[dimension] {
+                seen[dimension] = sums[dimension];
                 let amounts = here.iter().map(|(size, count)| (if dimension == 0 { size.0 } else { size.1 }, *count));
                 packed = packed.max(packing_bound(&amounts.collect::<Vec<_>>(), capacity));
             }
@@ -120,52 +124,52 @@ fn packing_bound(amounts: &[(u64, u64)], capacity: u64) -> u64 {
     thresholds.map(with).max().unwrap_or(0)
 }
 
-/// The servers a policy needs: the highest it ever used.
-fn fleet(
-    vms: &[Vm],
-    problem: &Problem,
-    index: &BTreeMap<(u64, u64), WorkloadIdx>,
-    policy: &mut dyn Policy,
-) -> Result<usize, Box<dyn Error>> {
-    let mut online = Online::new(problem);
+type Maker = fn(&Problem) -> Box<dyn Policy>;
+
+const POLICIES: [(&str, Maker); 3] = [
+    ("DotProd", |problem| Box::new(DotProduct::new(problem))),
+    ("BestFit", |problem| Box::new(BestFit::new(problem))),
+    ("stranded fit", |problem| Box::new(StrandedFit::new(problem))),
+];
+
+/// Whether a fleet of `many` takes the whole trace.
+fn takes_all(vms: &[Vm], events: &[(i64, bool, usize)], capacity: [u64; 2], many: usize, make: Maker) -> bool {
+    let (problem, index) = problem(vms, capacity, many);
+    let mut online = Online::new(&problem);
+    let mut policy = make(&problem);
     let mut seats: Vec<Option<Seat>> = vec![None; vms.len()];
-    let mut highest = 0;
-    for (_, arrives, at) in events(vms) {
-        let workload = index[&vms[at].size];
-        if arrives {
-            let seat = online.place(workload, policy).ok_or("more servers are needed than --servers says")?;
-            highest = highest.max(seat.node + 1);
-            seats[at] = Some(seat);
-        } else if let Some(seat) = seats[at].take() {
+    for (_, arrives, at) in events {
+        let workload = index[&vms[*at].size];
+        if *arrives {
+            let Some(seat) = online.place(workload, &mut *policy) else { return false };
+            seats[*at] = Some(seat);
+        } else if let Some(seat) = seats[*at].take() {
             online.remove(workload, &seat);
         }
     }
-    Ok(highest)
+    true
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [trace, rest @ ..] = arguments.as_slice() else {
-        return Err("usage: azure TRACE [--kind 1|10|16] [--servers 2000]".into());
+        return Err("usage: azure TRACE [--kind 1|10|16] [--servers 800]".into());
     };
     let option = |name: &str| rest.iter().position(|word| word == name).and_then(|at| rest.get(at + 1));
     let vms = load(trace)?;
-    let many = option("--servers").map_or(Ok(2_000), |text| text.parse())?;
+    let events = events(&vms);
+    let most: usize = option("--servers").map_or(Ok(800), |text| text.parse())?;
     let kinds: Vec<&str> = option("--kind").map_or(vec!["1", "10", "16"], |kind| vec![kind.as_str()]);
     println!("{} requests", vms.len());
     println!("| server | at least (sums) | at least (packing) | policy | servers | above the bound | seconds |");
     println!("|---|---:|---:|---|---:|---:|---:|");
     for kind in kinds {
         let capacity = server(kind).ok_or("no such kind of server")?;
-        let (problem, index) = problem(&vms, capacity, many);
-        let (fluid, packed) = bound(&vms, capacity);
-        let mut policies: Vec<(&str, Box<dyn Policy>)> = vec![
-            ("best fit", Box::new(BestFit::new(&problem))),
-            ("weighted fit", Box::new(WeightedFit::new(&problem))),
-        ];
-        for (name, policy) in &mut policies {
+        let (fluid, packed) = bound(&vms, &events, capacity);
+        for (name, make) in POLICIES {
             let start = Instant::now();
-            let servers = fleet(&vms, &problem, &index, &mut **policy)?;
+            let found = (packed as usize..=most).find(|many| takes_all(&vms, &events, capacity, *many, make));
+            let servers = found.ok_or("more servers are needed than --servers says")?;
             let (above, seconds) = (100.0 * (servers as f64 / packed as f64 - 1.0), start.elapsed().as_secs_f64());
             println!("| {kind} | {fluid} | {packed} | {name} | {servers} | {above:.2} % | {seconds:.1} |");
         }

@@ -198,27 +198,40 @@ impl Policy for Fragmentation {
     }
 }
 
-/// The machine with the least left over, each resource weighted by how scarce it will be: what requests ask for on average, weighted by how often each kind comes,
-/// over what a machine has on average.
-pub struct WeightedFit {
-    weights: Vec<f64>,
+/// Best fit that spares what is scarce: of the resource that is asked for most, nothing should be left where the others have run out.
+///
+/// In units of the largest machine, let s be the scarcest resource (the largest ratio of what is asked for to what there is) and ρ\[r\] how much of r is
+/// asked for with one unit of s. On a machine `max_r (1.6 · ρ[r] · free[s] − free[r])⁺` of s is in danger of being stranded. A request goes where the sum of
+/// what is left over and 12 times the change of that is least. The two factors were chosen on the Azure packing trace with servers of kind 1.
+pub struct StrandedFit {
+    sizes: Sizes,
+    scarce: usize,
+    /// Per resource: 1.6 · ρ; 0 for the scarcest.
+    beside: Vec<f64>,
 }
 
-impl WeightedFit {
-    /// Looks at the machines' sizes and the kinds of request.
-    pub fn new(problem: &Problem) -> WeightedFit {
+impl StrandedFit {
+    /// Looks at the machines' sizes and the kinds of request; `wanted` weighs them (by how many there are on average where they come and go).
+    pub fn new(problem: &Problem) -> StrandedFit {
+        let sizes = Sizes::new(problem);
         let asked = |r: usize| problem.workloads.iter().map(|w| f64::from(w.wanted) * w.demand[r] as f64).sum::<f64>();
         let there = |r: usize| problem.nodes.iter().map(|node| node.capacity[r] as f64).sum::<f64>().max(1.0);
         let load: Vec<f64> = (0..problem.resources.len()).map(|r| asked(r) / there(r)).collect();
-        let most = load.iter().copied().fold(0.0, f64::max);
-        let size = |r: usize| there(r) / problem.nodes.len().max(1) as f64;
-        let weight = |(r, load): (usize, &f64)| if most > 0.0 { (load / most).powi(2) / size(r) } else { 0.0 };
-        WeightedFit { weights: load.iter().enumerate().map(weight).collect() }
+        let scarce = (0..load.len()).rev().max_by(|a, b| load[*a].total_cmp(&load[*b])).unwrap_or(0);
+        let most = load.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+        let beside = |(r, load): (usize, &f64)| if r == scarce { 0.0 } else { 1.6 * load / most };
+        StrandedFit { beside: load.iter().enumerate().map(beside).collect(), sizes, scarce }
+    }
+
+    fn stranded(&self, room: &Room) -> f64 {
+        let free: Vec<f64> = self.sizes.of(room).collect();
+        let others = self.beside.iter().zip(&free).filter(|(beside, _)| **beside > 0.0);
+        others.map(|(beside, other)| beside * free[self.scarce] - other).fold(0.0, f64::max)
     }
 }
 
-impl Policy for WeightedFit {
-    fn score(&mut self, _: &Room, _: WorkloadIdx, after: &Room) -> f64 {
-        after.free.iter().zip(&self.weights).map(|(free, weight)| *free as f64 * weight).sum()
+impl Policy for StrandedFit {
+    fn score(&mut self, before: &Room, _: WorkloadIdx, after: &Room) -> f64 {
+        self.sizes.of(after).sum::<f64>() + 12.0 * (self.stranded(after) - self.stranded(before))
     }
 }
