@@ -14,7 +14,6 @@
 //! |---|---|
 //! | wanted | placed\[w\] ≤ wanted\[w\] + p; p ≤ surplus_max · z; wanted · z ≤ placed\[w\] − p; z binary |
 //! | capacity, for each node and resource | Σ_w demand\[w\] · x\[w,n\] ≤ capacity\[n\] · y\[n\], divided by what all demands share |
-//! | devices, with y\[n,p\] devices filled by pattern p | Σ x of each size of share ≤ Σ_p a\[p,size\] · y\[n,p\]; Σ_p y\[n,p\] + Σ_w whole\[w\] · x\[w,n\] ≤ devices\[n\] |
 //! | filled | x\[w,n\] ≤ most\[w,n\] · y\[n\] |
 //! | spread | m ≤ count\[w,d\] ≤ M over the domains with an eligible node; M − m ≤ max_skew + s |
 //! | limit per domain, of a group | Σ_w count\[w,d\] ≤ limit + s\[d\] |
@@ -23,7 +22,8 @@
 //! | group near group | count\[d\] ≤ U·u\[d\] + s\[d\]; u\[d\] ≤ count of the others\[d\]; u binary |
 //! | distinct domains | Σ_k v\[k\] ≤ Σ_d u\[d\] + s; u\[d\] ≤ count\[d\]; placed ≤ k − 1 + U·v\[k\] for k ≤ least; u, v binary |
 //! | transient resource | Σ_w demand · (running + t) ≤ capacity; t ≥ x − running |
-//! | devices | Σ f(share) · x + Σ whole · x ≤ devices, for dual feasible functions f (see `model/devices.rs`) |
+//! | devices, y\[n,p\] of them filled by pattern p | Σ x\[w,n\] over each size of share ≤ Σ_p a\[p,size\] · y\[n,p\]; Σ_p y\[n,p\] + Σ_w whole\[w\] · x\[w,n\] ≤ devices\[n\] |
+//! | too many patterns | Σ f(share) · x + Σ whole · x ≤ devices, for dual feasible functions f (see `model/devices.rs`) |
 //! | filled nodes of a pool | Σ y ≤ most + s |
 //! | reserve for a loss | count\[w,d\] ≤ Σ_n r\[w,n\] + s; Σ_w demand · (x + r) ≤ capacity outside d; small programs only |
 //! | safety, balance | over ≤ unit · s, on each node |

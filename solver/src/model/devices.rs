@@ -105,8 +105,13 @@ impl Model<'_, '_> {
         }
         for (size, count) in &counts {
             let mut row = count.clone();
-            let holds = |held: &[(u32, u32)]| held.iter().find(|(s, _)| s == size).map(|(_, many)| f64::from(*many));
-            row.terms.extend(columns.iter().filter_map(|(held, col)| Some((*col, -holds(held)?))));
+            // One device never holds more than there can be.
+            let most = self.program.greatest(count).max(1.0);
+            for (held, col) in &columns {
+                if let Some((_, many)) = held.iter().find(|(s, _)| s == size) {
+                    row.terms.push((*col, -f64::from(*many).min(most)));
+                }
+            }
             self.program.at_most_zero(row);
         }
         used.constant -= devices;
