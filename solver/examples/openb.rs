@@ -1,9 +1,11 @@
-//! `target/debug/examples/openb NODES PODS [SECONDS]`: the GPU cluster of Alibaba's openb trace, all pods at once.
+//! `openb NODES PODS [--online | --batch | --drawn] [--seeds 10] [--seconds 60]`: the GPU cluster of Alibaba's openb trace.
 //!
-//! Pods with equal requests are one workload. GPU milli are a resource of the node: a share may lie on two GPUs here, which the real
-//! cluster cannot do (device slots are not modelled).
+//! *Online*, as in the paper "Beware of Fragmentation" (Weng et al., USENIX ATC 2023): the list is brought to 130 % of the GPUs, shuffled, and
+//! each pod placed for good before the next is known. *Batch*: all pods of the list at once, through [`solve`], with the proof. *Drawn*: the
+//! 130 % sequences at once. Every final placement is judged by [`verify`] on a problem with devices.
 #![expect(clippy::disallowed_methods, reason = "an example reads files and measures time")]
 
+use hyphae_solver::online::{BestFit, DotProduct, Fragmentation, Online, Policy, RandomFit};
 use hyphae_solver::*;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -20,73 +22,216 @@ fn rows(path: &str) -> Result<Vec<Vec<String>>, Box<dyn Error>> {
     Ok(text.lines().skip(1).map(|line| line.split(',').map(str::to_owned).collect()).collect())
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [nodes, pods, rest @ ..] = arguments.as_slice() else { return Err("usage: openb NODES PODS [SECONDS]".into()) };
-    let seconds = rest.first().map_or(Ok(20), |text| text.parse())?;
+/// The cluster with one workload for each kind of pod, wanted as often as it is in the list; and the list.
+fn load(nodes: &str, pods: &str) -> Result<(Problem, Vec<WorkloadIdx>), Box<dyn Error>> {
     let nodes = rows(nodes)?;
-    let machines: Vec<Node> = nodes
-        .iter()
-        .enumerate()
-        .map(|(n, row)| -> Result<Node, Box<dyn Error>> {
-            let capacity = vec![row[1].parse()?, row[2].parse()?, row[3].parse::<u64>()? * 1000];
-            Ok(Node { name: row[0].clone(), capacity, price_micros: 0, domains: vec![Some(n)], ..Node::default() })
-        })
-        .collect::<Result<_, _>>()?;
-    let models: Vec<&str> = nodes.iter().map(|row| row[4].as_str()).collect();
-    let mut groups: BTreeMap<([u64; 3], String), u32> = BTreeMap::new();
+    let machine = |(n, row): (usize, &Vec<String>)| -> Result<Node, Box<dyn Error>> {
+        let (capacity, devices) = (vec![row[1].parse()?, row[2].parse()?], vec![row[3].parse()?]);
+        Ok(Node { name: row[0].clone(), capacity, devices, domains: vec![Some(n)], ..Node::default() })
+    };
+    let machines: Vec<Node> = nodes.iter().enumerate().map(machine).collect::<Result<_, _>>()?;
+    let mut kinds: BTreeMap<([u64; 4], String), usize> = BTreeMap::new();
+    let mut pods_of = Vec::new();
     for row in rows(pods)? {
-        let gpus: u64 = row[3].parse()?;
-        let gpu = gpus * row[4].parse::<u64>().unwrap_or(0);
-        let models = row.get(5).cloned().unwrap_or_default();
-        *groups.entry(([row[1].parse()?, row[2].parse()?, gpu], models)).or_default() += 1;
+        let asks = [row[1].parse()?, row[2].parse()?, row[3].parse()?, row[4].parse().unwrap_or(0)];
+        let kind = (asks, row.get(5).cloned().unwrap_or_default());
+        kinds.insert(kind.clone(), 0);
+        pods_of.push(kind);
     }
-    let workloads: Vec<Workload> = groups
-        .into_iter()
-        .enumerate()
-        .map(|(w, ((demand, allowed), wanted))| {
-            let may = |model: &str| allowed.is_empty() || allowed.split('|').any(|allowed| allowed == model);
-            let eligible = (0..machines.len()).filter(|n| may(models[*n])).collect();
-            let demand = demand.to_vec();
-            Workload {
-                name: format!("w{w}"),
-                demand,
-                wanted,
-                priority: 0,
-                move_weight: 1,
-                eligible,
-                per_node_max: None,
-                ..Workload::default()
-            }
-        })
-        .collect();
+    kinds.values_mut().enumerate().for_each(|(index, kind)| *kind = index);
+    let list: Vec<WorkloadIdx> = pods_of.iter().map(|kind| kinds[kind]).collect();
+    let workload = |(w, ([cpu, memory, gpus, milli], allowed)): (usize, &([u64; 4], String))| {
+        let may = |n: &usize| allowed.is_empty() || allowed.split('|').any(|allowed| allowed == nodes[*n][4]);
+        let take = match gpus {
+            0 => None,
+            1 if *milli < 1000 => Some(DeviceTake::Share(*milli as u32)),
+            _ => Some(DeviceTake::Whole(*gpus as u32)),
+        };
+        Workload {
+            name: format!("w{w}"),
+            demand: vec![*cpu, *memory],
+            move_weight: 1,
+            eligible: (0..nodes.len()).filter(may).collect(),
+            device: take.map(|take| DeviceDemand { kind: 0, take }),
+            ..Workload::default()
+        }
+    };
     let resource = |name: &str, scale| Resource { name: name.into(), scale, shapes: true, transient: false };
-    let problem = Problem {
-        resources: vec![resource("cpu", 1000), resource("memory", 1024), resource("gpu", 1000)],
+    let mut problem = Problem {
+        resources: vec![resource("cpu", 1000), resource("memory", 1024)],
+        devices: vec![DeviceKind { name: "gpu".into(), parts: 1000 }],
         topologies: vec![Topology { key: "node".into(), domains: machines.iter().map(|n| n.name.clone()).collect() }],
+        workloads: kinds.keys().enumerate().map(workload).collect(),
         nodes: machines,
-        workloads,
-        constraints: Vec::new(),
-        current: Vec::new(),
-        held: Vec::new(),
-        objective: Objective::default(),
         ..Problem::default()
     };
-    let gpu: u64 = problem.nodes.iter().map(|n| n.capacity[2]).sum();
-    println!("{} nodes, {} workloads", problem.nodes.len(), problem.workloads.len());
+    list.iter().for_each(|w| problem.workloads[*w].wanted += 1);
+    Ok((problem, list))
+}
+
+/// GPU milli that a pod of this kind takes.
+fn milli(problem: &Problem, workload: WorkloadIdx) -> u64 {
+    match problem.workloads[workload].device {
+        None => 0,
+        Some(DeviceDemand { take: DeviceTake::Whole(gpus), .. }) => u64::from(gpus) * 1000,
+        Some(DeviceDemand { take: DeviceTake::Share(share), .. }) => u64::from(share),
+    }
+}
+
+/// GPU milli of all nodes.
+fn milli_of_nodes(problem: &Problem) -> u64 {
+    problem.nodes.iter().map(|node| u64::from(node.devices[0]) * 1000).sum()
+}
+
+/// splitmix64 (Steele, Lea, Flood 2014).
+struct Draw(u64);
+
+impl Draw {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        ((u128::from(z ^ (z >> 31)) * n as u128) >> 64) as usize
+    }
+}
+
+/// The list brought to 130 % of the GPUs (pods drawn with replacement are added, or random ones removed), shuffled.
+fn sequence(problem: &Problem, list: &[WorkloadIdx], seed: u64) -> Vec<WorkloadIdx> {
+    let mut draw = Draw(seed);
+    let mut pods = list.to_vec();
+    let target = milli_of_nodes(problem) * 13 / 10;
+    let mut asked: u64 = pods.iter().map(|w| milli(problem, *w)).sum();
+    while asked > target {
+        let gone = pods.swap_remove(draw.below(pods.len()));
+        asked -= milli(problem, gone);
+    }
+    while asked < target {
+        let more = list[draw.below(list.len())];
+        asked += milli(problem, more);
+        pods.push(more);
+    }
+    for last in (1..pods.len()).rev() {
+        pods.swap(last, draw.below(last + 1));
+    }
+    pods
+}
+
+/// The problem with these pods wanted.
+fn wanting(problem: &Problem, pods: &[WorkloadIdx]) -> Problem {
+    let mut problem = problem.clone();
+    problem.workloads.iter_mut().for_each(|workload| workload.wanted = 0);
+    pods.iter().for_each(|w| problem.workloads[*w].wanted += 1);
+    problem
+}
+
+/// Makes a policy for a cluster: the second argument is the seed.
+type Maker = fn(&Online, &Problem, u64) -> Box<dyn Policy>;
+
+const POLICIES: [(&str, Maker); 6] = [
+    ("Random", |_, _, seed| Box::new(RandomFit::new(seed))),
+    ("DotProd", |_, problem, _| Box::new(DotProduct::new(problem))),
+    ("BestFit", |_, problem, _| Box::new(BestFit::new(problem))),
+    ("FGD", |online, _, _| Box::new(Fragmentation::plain(online, 0))),
+    ("FGD, rounded", |online, _, _| Box::new(Fragmentation::simulated(online, 0))),
+    ("stranded", |online, _, _| Box::new(Fragmentation::stranded(online, 0))),
+];
+
+/// GPU allocation ratios in percent when 90, 100 and 130 % of the GPUs have been asked for.
+fn run(problem: &Problem, pods: &[WorkloadIdx], make: Maker, seed: u64) -> Result<[f64; 3], Box<dyn Error>> {
+    let mut online = Online::new(problem);
+    let mut policy = make(&online, problem, seed);
+    let all = milli_of_nodes(problem);
+    let (mut asked, mut got, mut ratios) = (0, 0, [0.0; 3]);
+    let mut counts: BTreeMap<(WorkloadIdx, NodeIdx), u32> = BTreeMap::new();
+    for workload in pods {
+        asked += milli(problem, *workload);
+        if let Some(seat) = online.place(*workload, &mut *policy) {
+            got += milli(problem, *workload);
+            *counts.entry((*workload, seat.node)).or_default() += 1;
+        }
+        let ratio = 100.0 * got as f64 / all as f64;
+        let reached = [asked * 10 <= all * 9, asked <= all, true];
+        ratios.iter_mut().zip(reached).filter(|(_, reached)| *reached).for_each(|(known, _)| *known = ratio);
+    }
+    let placed = counts.into_iter().map(|((workload, node), count)| Placed { workload, node, count });
+    let placed: Vec<Placed> = placed.collect();
+    verify(&wanting(problem, pods), &placed).map_err(|violations| format!("not a placement: {violations:?}"))?;
+    Ok(ratios)
+}
+
+fn online(problem: &Problem, list: &[WorkloadIdx], seeds: u64) -> Result<(), Box<dyn Error>> {
+    println!("| policy | 90 % asked | 100 % | 130 % | least | most | seconds |");
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    for (name, make) in POLICIES {
+        let start = Instant::now();
+        let seeds = 42..42 + seeds;
+        let runs = seeds.map(|seed| run(problem, &sequence(problem, list, seed), make, seed));
+        let runs: Vec<[f64; 3]> = runs.collect::<Result<_, _>>()?;
+        let mean = |at: usize| runs.iter().map(|run| run[at]).sum::<f64>() / runs.len() as f64;
+        let least = runs.iter().map(|run| run[2]).fold(f64::MAX, f64::min);
+        let most = runs.iter().map(|run| run[2]).fold(0.0, f64::max);
+        let each = start.elapsed().as_secs_f64() / runs.len() as f64;
+        println!("| {name} | {:.2} | {:.2} | {:.2} | {least:.2} | {most:.2} | {each:.2} |", mean(0), mean(1), mean(2));
+    }
+    Ok(())
+}
+
+/// All wanted at once, through the solver.
+fn batch(problem: &Problem, seconds: u64) -> Result<(), Box<dyn Error>> {
     let start = Instant::now();
     let options = SolveOptions { time_limit: Duration::from_secs(seconds), explain: false, ..SolveOptions::default() };
-    let solution = solve(&problem, &options)?;
-    let used: u64 = solution.placed.iter().map(|p| problem.workloads[p.workload].demand[2] * u64::from(p.count)).sum();
+    let solution = solve(problem, &options)?;
+    let seconds = start.elapsed().as_secs_f64();
+    verify(problem, &solution.placed).map_err(|violations| format!("not a placement: {violations:?}"))?;
+    let got: u64 = solution.placed.iter().map(|p| milli(problem, p.workload) * u64::from(p.count)).sum();
+    let wanted: u32 = problem.workloads.iter().map(|workload| workload.wanted).sum();
+    let shortage = solution.tiers.first().ok_or("a problem has a shortage tier")?;
+    let devices: usize = slots(problem, &solution.placed).iter().flat_map(|seat| &seat.devices).map(Vec::len).sum();
     println!(
-        "{} ms, {:?}, verified: {}",
-        start.elapsed().as_millis(),
-        solution.stats,
-        verify(&problem, &solution.placed).is_ok()
+        "| {wanted} | {} | {} | {} | {:.2} | {devices} | {seconds:.1} |",
+        shortage.value,
+        shortage.bound,
+        if shortage.proven { "yes" } else { "no" },
+        100.0 * got as f64 / milli_of_nodes(problem) as f64
     );
-    println!("GPU allocated: {:.2} %", 100.0 * used as f64 / gpu as f64);
-    for tier in &solution.tiers {
-        println!("  {:<16} {:>8} {:>8} {}", format!("{:?}", tier.tier), tier.value, tier.bound, tier.proven);
+    Ok(())
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [nodes, pods, rest @ ..] = arguments.as_slice() else {
+        return Err("usage: openb NODES PODS [--online | --batch | --drawn] [--seeds 10] [--seconds 60]".into());
+    };
+    let option = |name: &str, default: u64| {
+        let at = rest.iter().position(|word| word == name).and_then(|at| rest.get(at + 1));
+        at.map_or(Ok(default), |text| text.parse::<u64>())
+    };
+    let (seeds, seconds) = (option("--seeds", 10)?, option("--seconds", 60)?);
+    let asked = |name: &str| rest.iter().any(|word| word == name);
+    let all = !["--online", "--batch", "--drawn"].into_iter().any(asked);
+    let (problem, list) = load(nodes, pods)?;
+    let kinds = problem.workloads.len();
+    println!(
+        "{} nodes, {} pods of {kinds} kinds, {} GPU milli",
+        problem.nodes.len(),
+        list.len(),
+        milli_of_nodes(&problem)
+    );
+    if all || asked("--online") {
+        online(&problem, &list, seeds)?;
+    }
+    if all || asked("--batch") || asked("--drawn") {
+        println!("| pods wanted | unplaced | at least | proven | GPU % | devices given | seconds |");
+        println!("|---:|---:|---:|---|---:|---:|---:|");
+    }
+    if all || asked("--batch") {
+        batch(&problem, seconds)?;
+    }
+    if asked("--drawn") {
+        for seed in 42..42 + seeds {
+            batch(&wanting(&problem, &sequence(&problem, &list, seed)), seconds)?;
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! combination of the domains its rules look at, so that a step compares the best node of each group; a node's score is
 //! recomputed when it is taken from its heap.
 
+use crate::device_room::DeviceScore;
 use crate::instance::Instance;
 use crate::layout::Layout;
 use crate::prune::prune;
@@ -31,6 +32,7 @@ pub(crate) struct Greedy<'i, 'p> {
     fit: Fit,
     /// Per resource: what one unit left over weighs, by how scarce the resource is.
     weight: Vec<f64>,
+    devices: DeviceScore,
     order: Vec<usize>,
 }
 
@@ -51,7 +53,7 @@ impl<'i, 'p> Greedy<'i, 'p> {
                 }
             })
             .collect();
-        let mut greedy = Greedy { instance, fit, weight, order: Vec::new() };
+        let mut greedy = Greedy { instance, fit, weight, devices: DeviceScore::new(instance), order: Vec::new() };
         greedy.order = greedy.ordered();
         greedy
     }
@@ -86,7 +88,7 @@ impl<'i, 'p> Greedy<'i, 'p> {
         let size = |w: usize| {
             let demand = problem.workloads[w].demand.iter().zip(&self.weight).map(|(d, weight)| *d as f64 * weight);
             let reach = self.instance.allowed[w].len().max(1) as f64 / problem.nodes.len().max(1) as f64;
-            (demand.fold(0.0, f64::max) / reach.sqrt() * 1e6) as i64
+            (demand.fold(self.devices.size(self.instance, w), f64::max) / reach.sqrt() * 1e6) as i64
         };
         let mut order: Vec<usize> = (0..problem.workloads.len()).collect();
         order.sort_by_key(|w| (Reverse(priority[*w]), Reverse(depth[*w]), Reverse(size(*w)), *w));
@@ -98,7 +100,7 @@ impl<'i, 'p> Greedy<'i, 'p> {
         let problem = self.instance.problem;
         let size = |w: &usize| {
             let demand = problem.workloads[*w].demand.iter().zip(&self.weight).map(|(d, weight)| *d as f64 * weight);
-            (demand.fold(0.0, f64::max) * 1e6) as i64
+            (demand.fold(self.devices.size(self.instance, *w), f64::max) * 1e6) as i64
         };
         let mut order = self.order.clone();
         order.sort_by_key(|w| Reverse(size(w)));
@@ -247,6 +249,7 @@ impl<'i, 'p> Greedy<'i, 'p> {
             Fit::Tightest => self.left_over(layout, workload, node),
             Fit::Loosest | Fit::Level => self.fullness(layout, workload, node),
         };
+        let fit = fit.saturating_add(self.devices.change(layout, workload, node));
         let price = match self.fit {
             Fit::Tightest => price,
             Fit::Loosest => problem.nodes[node].price_micros.min(1) as i64 * price,

@@ -21,6 +21,8 @@ pub(crate) struct Instance<'p> {
     pub(crate) node_rules: Vec<usize>,
     /// Per node and kind of device, how many more may be needed than there are, because the present state needs them.
     pub(crate) devices_over: Vec<Vec<u32>>,
+    /// Per kind of device, the shares that workloads take, ascending.
+    pub(crate) shares: Vec<Vec<u32>>,
     /// Nodes on which the present state breaks something: no class may hold them.
     pub(crate) broken_nodes: Vec<bool>,
 }
@@ -57,6 +59,7 @@ impl<'p> Instance<'p> {
             rules_of,
             node_rules,
             devices_over: vec![vec![0; problem.devices.len()]; problem.nodes.len()],
+            shares: (0..problem.devices.len()).map(|kind| shares(problem, kind)).collect(),
             broken_nodes: vec![false; problem.nodes.len()],
         };
         instance.excuse();
@@ -130,6 +133,16 @@ impl<'p> Instance<'p> {
         let there = self.problem.nodes[node].devices.get(kind).copied().unwrap_or(0);
         there.saturating_add(self.devices_over[node][kind])
     }
+}
+
+/// The shares of a kind of device that workloads take, each once, ascending.
+fn shares(problem: &Problem, kind: usize) -> Vec<u32> {
+    let share = |workload: &Workload| match workload.device {
+        Some(DeviceDemand { kind: k, take: DeviceTake::Share(share) }) if k == kind => Some(share),
+        _ => None,
+    };
+    let shares: std::collections::BTreeSet<u32> = problem.workloads.iter().filter_map(share).collect();
+    shares.into_iter().collect()
 }
 
 /// The most replicas a workload may have, all together.

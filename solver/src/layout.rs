@@ -3,9 +3,10 @@
 //!
 //! It is the searches' working copy. What it accepts is checked again by [`crate::verify`] before anybody sees it.
 
-use crate::check::devices_needed;
+use crate::device_room::DeviceRoom;
 use crate::instance::Instance;
 use crate::{Constraint, DeviceDemand, DeviceTake, Placed, Rule};
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Counts of one workload over the domains of one topology that some rule asks about.
@@ -66,6 +67,8 @@ pub(crate) struct Layout<'i, 'p> {
     slots: BTreeMap<(usize, usize), usize>,
     slots_of: Vec<Vec<(usize, usize)>>,
     domains: Vec<DomainCounts>,
+    /// Per node and kind of device what is left, once somebody has asked.
+    device_rooms: Vec<Cell<Option<DeviceRoom>>>,
 }
 
 impl<'i, 'p> Layout<'i, 'p> {
@@ -80,6 +83,7 @@ impl<'i, 'p> Layout<'i, 'p> {
             slots: BTreeMap::new(),
             slots_of: vec![Vec::new(); problem.workloads.len()],
             domains: Vec::new(),
+            device_rooms: vec![Cell::new(None); problem.nodes.len() * problem.devices.len()],
         };
         for constraint in &problem.constraints {
             match &constraint.rule {
@@ -161,6 +165,9 @@ impl<'i, 'p> Layout<'i, 'p> {
     fn account(&mut self, workload: usize, node: usize, many: u32, more: bool) {
         let problem = self.instance.problem;
         let resources = problem.resources.len();
+        if let Some(demand) = problem.workloads[workload].device {
+            self.device_rooms[node * problem.devices.len() + demand.kind].set(None);
+        }
         // Of a transient resource, what runs is charged whether it stays or not.
         let (count, running) = (self.count(workload, node), self.instance.running_count(workload, node));
         let other = if more { count - many } else { count + many };
@@ -238,18 +245,28 @@ impl<'i, 'p> Layout<'i, 'p> {
 
     /// Whether the node's devices suffice for one more.
     fn has_devices(&self, workload: usize, node: usize) -> bool {
-        let problem = self.instance.problem;
-        let Some(DeviceDemand { kind, take }) = problem.workloads[workload].device else { return true };
-        let (mut whole, mut shares) = (0u64, Vec::new());
-        let held = self.on_node(node).filter_map(|(w, count)| Some((problem.workloads[w].device?, u64::from(count))));
-        for (demand, count) in held.filter(|(demand, _)| demand.kind == kind).chain([(DeviceDemand { kind, take }, 1)])
-        {
-            match demand.take {
-                DeviceTake::Whole(devices) => whole += u64::from(devices) * count,
-                DeviceTake::Share(share) => shares.push((share, count)),
-            }
-        }
-        whole + devices_needed(&shares, problem.devices[kind].parts) <= u64::from(self.instance.devices(node, kind))
+        let Some(DeviceDemand { kind, take }) = self.instance.problem.workloads[workload].device else { return true };
+        self.device_room(node, kind).takes(take)
+    }
+
+    /// The part of a node's devices that lacks for one more.
+    pub(crate) fn lacks_devices(&self, workload: usize, node: usize) -> f64 {
+        let Some(DeviceDemand { kind, take }) = self.instance.problem.workloads[workload].device else { return 0.0 };
+        let room = self.device_room(node, kind);
+        let lacking = match take {
+            _ if room.takes(take) => 0,
+            DeviceTake::Whole(devices) => devices - room.whole,
+            DeviceTake::Share(_) => 1,
+        };
+        f64::from(lacking) / f64::from(self.instance.devices(node, kind).max(1))
+    }
+
+    /// What is left of a node's devices.
+    pub(crate) fn device_room(&self, node: usize, kind: usize) -> DeviceRoom {
+        let known = &self.device_rooms[node * self.instance.problem.devices.len() + kind];
+        let room = known.get().unwrap_or_else(|| DeviceRoom::of(self.instance, node, kind, self.on_node(node)));
+        known.set(Some(room));
+        room
     }
 
     /// The first hard rule that one more of `workload` on `node` would break. Rules that hold only in the end (all-or-nothing, near

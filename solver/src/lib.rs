@@ -22,7 +22,8 @@
 //! | group near group | count\[d\] ≤ U·u\[d\] + s\[d\]; u\[d\] ≤ count of the others\[d\]; u binary |
 //! | distinct domains | Σ_k v\[k\] ≤ Σ_d u\[d\] + s; u\[d\] ≤ count\[d\]; placed ≤ k − 1 + U·v\[k\] for k ≤ least; u, v binary |
 //! | transient resource | Σ_w demand · (running + t) ≤ capacity; t ≥ x − running |
-//! | devices | Σ f(share) · x + Σ whole · x ≤ devices, for dual feasible functions f (see `model/devices.rs`) |
+//! | devices, y\[n,p\] of them filled by pattern p | Σ x\[w,n\] over each size of share ≤ Σ_p a\[p,size\] · y\[n,p\]; Σ_p y\[n,p\] + Σ_w whole\[w\] · x\[w,n\] ≤ devices\[n\] |
+//! | too many patterns | Σ f(share) · x + Σ whole · x ≤ devices, for dual feasible functions f (see `model/devices.rs`) |
 //! | filled nodes of a pool | Σ y ≤ most + s |
 //! | reserve for a loss | count\[w,d\] ≤ Σ_n r\[w,n\] + s; Σ_w demand · (x + r) ≤ capacity outside d; small programs only |
 //! | safety, balance | over ≤ unit · s, on each node |
@@ -96,7 +97,9 @@
 //! - A change to a large cluster goes through all stages; only what they touch is bounded, not what they read.
 //! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
 //! - A conflict is minimal as far as every test was decided in time; rules between other workloads are taken as given.
-//! - Buying nodes: not modelled beyond nodes on offer.
+//! - Devices: with very many sizes of share only the largest are packed exactly in the programs ([`slots`] and the checker pack all). Which device a
+//!   running replica has is not known, so that a placement may ask for another one on the same node.
+//! - [`online`] looks at capacity, devices and eligibility only, not at rules.
 
 #[cfg(test)]
 extern crate self as hyphae_solver;
@@ -108,6 +111,7 @@ mod board_tests;
 mod check;
 mod classes;
 mod deadline;
+mod device_room;
 mod evaluate;
 mod explain;
 mod greedy;
@@ -117,10 +121,12 @@ mod layout;
 mod lexicographic;
 mod model;
 mod neighbourhoods;
+pub mod online;
 mod prices;
 mod problem;
 mod prune;
 mod ruin;
+mod slots;
 mod solution;
 mod solve;
 mod validate;
@@ -129,6 +135,7 @@ pub use check::{check, excused, verify};
 pub use deadline::Cancel;
 pub use evaluate::{evaluate, tiers};
 pub use problem::*;
+pub use slots::{SlotAssignment, slots};
 pub use solution::*;
 pub use solve::{SolveOptions, solve};
 pub use validate::ProblemError;

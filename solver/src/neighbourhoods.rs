@@ -182,8 +182,9 @@ impl<'i, 'p> Search<'i, 'p> {
             let missing = u128::from(*demand).saturating_sub(layout.free(node, resource));
             missing as f64 / self.instance.ceiling[node][resource].max(1) as f64
         });
+        let lack = lack.sum::<f64>() + layout.lacks_devices(workload, node);
         let blocked = layout.forbidden_by(workload, node, true).is_some();
-        ((lack.sum::<f64>() * 1e6) as u64).saturating_add(if blocked { 500_000 } else { 0 })
+        ((lack * 1e6) as u64).saturating_add(if blocked { 500_000 } else { 0 })
     }
 
     /// Nodes of the workloads of a soft rule that is broken, and others they could go to.

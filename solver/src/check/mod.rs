@@ -7,7 +7,7 @@ mod devices;
 mod reserve;
 mod rules;
 
-pub(crate) use devices::devices_needed;
+pub(crate) use devices::{devices_needed, packing};
 pub(crate) use rules::rule_units;
 
 use crate::{Constraint, DeviceTake, Placed, Problem, Rule, Violation};

@@ -1,23 +1,46 @@
-//! Devices: what any packing of shares into whole devices must satisfy.
+//! Devices: whole ones, and shares of single ones.
 //!
-//! Whether shares fit is bin packing, which no single row states. The rows are those of dual feasible functions (Fekete, Schepers 2001):
-//! replace each share s by f(s) such that whatever fits one device has Σ f ≤ 1; then Σ f(s) · x + Σ whole · x ≤ devices. They are necessary;
-//! a placement that keeps them and still does not fit is refused by the checker.
+//! Whether shares fit is bin packing (cutting stock, seen from the devices). It is stated by patterns (Gilmore, Gomory 1961): a pattern p says that one device
+//! holds a\[p,s\] shares of size s; with y\[b,p\] devices of bin b filled like that,
+//! `Σ_w x[w,b] ≤ Σ_p a[p,s] · y[b,p]` for each size s over the workloads that take it, and `Σ_p y[b,p] + Σ_w whole[w] · x[w,b] ≤ devices[b]`.
+//! With all maximal patterns this is exact for a node, and has the tightest linear relaxation known for a class.
+//!
+//! Where there are too many patterns the smallest sizes are left out of them, and rows of dual feasible functions (Fekete, Schepers 2001) say what is
+//! necessary: replace each share s by f(s) such that whatever fits one device has Σ f ≤ 1; then `Σ f(s) · x + Σ whole · x ≤ devices`. A
+//! placement that keeps these and still does not fit is refused by the checker.
 
 use super::Model;
 use crate::backend::{Col, Linear};
-use crate::instance::{Instance, most_wanted};
+use crate::check::packing;
 use crate::{DeviceDemand, DeviceTake, Problem};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Patterns of one kind of device, and columns for them in one program, at most.
+const PATTERNS_MAX: usize = 512;
+const PATTERN_COLUMNS_MAX: usize = 6_000;
+/// Sizes in one pattern at most.
+const SIZES_MAX: usize = 64;
+
+/// The columns that say how the devices of a bin are filled.
+pub(super) struct Filling {
+    /// Per size of share: what there is of it in the bin.
+    counts: BTreeMap<u32, Linear>,
+    parts: u32,
+    /// Each pattern (size, how many) with its column.
+    patterns: Vec<(Vec<(u32, u32)>, Col)>,
+    /// Devices in use beyond those there are, where the present state needs more: the units, and `used − devices`.
+    excess: Option<(Col, Linear)>,
+}
 
 impl Model<'_, '_> {
-    /// For each bin, kind of device and dual feasible function: `Σ f(share) · x + Σ whole · x ≤ devices · parts`; where the present state
-    /// needs more devices than there are, every one too many is a unit of repair.
+    /// Which device holds what, for each kind of device.
     pub(super) fn add_devices(&mut self) {
         let problem = self.instance.problem;
         for kind in 0..problem.devices.len() {
             let parts = u128::from(problem.devices[kind].parts);
-            self.add_slots(kind);
+            if self.add_fillings(kind) {
+                continue;
+            }
             for function in functions(problem, kind) {
                 for bin in 0..self.bins.len() {
                     self.add_device_row(bin, kind, &function, parts);
@@ -26,59 +49,108 @@ impl Model<'_, '_> {
         }
     }
 
-    /// In small programs over single nodes, which device takes which share: with o[g] = 1 when device g is shared,
-    /// `x[w] ≤ Σ_g z[w,g]`, `Σ_w share · z[w,g] ≤ parts · o[g]`, `Σ_g o[g] + Σ_w whole · x[w] ≤ devices`. Then the program is exact.
-    fn add_slots(&mut self, kind: usize) {
-        let problem = self.instance.problem;
-        let share_of = |w: usize| match problem.workloads[w].device {
-            Some(DeviceDemand { kind: k, take: DeviceTake::Share(share) }) if k == kind => Some(share),
-            _ => None,
-        };
-        let mut sharing: Vec<Vec<(usize, u32, Col)>> = vec![Vec::new(); self.bins.len()];
-        for (workload, counts) in self.counts.iter().enumerate() {
-            let Some(share) = share_of(workload) else { continue };
-            counts.iter().for_each(|(bin, col)| sharing[*bin].push((workload, share, *col)));
+    /// The rows over patterns; whether they say all there is to say.
+    fn add_fillings(&mut self, kind: usize) -> bool {
+        let takers: Vec<Takers> = (0..self.bins.len()).map(|bin| self.takers(bin, kind)).collect();
+        let sizes: BTreeSet<u32> = takers.iter().flat_map(|takers| takers.shares.keys().copied()).collect();
+        let sizes: Vec<u32> = sizes.into_iter().rev().collect();
+        let sharing = takers.iter().filter(|takers| takers.free && !takers.shares.is_empty()).count();
+        let most = PATTERNS_MAX.min(PATTERN_COLUMNS_MAX / sharing.max(1));
+        let parts = self.instance.problem.devices[kind].parts;
+        let known = (0..=sizes.len().min(SIZES_MAX))
+            .rev()
+            .find_map(|many| Some((many, patterns(&sizes[..many], parts, most)?)));
+        let Some((many, patterns)) = known else { return false };
+        for (bin, takers) in takers.into_iter().enumerate().filter(|(_, takers)| takers.free) {
+            self.add_filling(bin, kind, takers, &sizes[..many], &patterns);
         }
-        let devices = |bin: usize| self.instance.devices(self.bins[bin][0], kind);
-        let columns: usize = sharing.iter().enumerate().map(|(bin, list)| list.len() * devices(bin) as usize).sum();
-        let plain = self.bins.iter().all(|bin| bin.len() == 1) && self.fixed.iter().all(Vec::is_empty);
-        let trivial = sharing.iter().all(|list| list.len() < 2);
-        if !plain || trivial || columns > SLOTS_MAX {
-            return;
+        many == sizes.len()
+    }
+
+    /// What takes devices of a kind in a bin.
+    fn takers(&self, bin: usize, kind: usize) -> Takers {
+        let mut takers = Takers::default();
+        for (workload, spec) in self.instance.problem.workloads.iter().enumerate() {
+            let Some(demand) = spec.device.filter(|demand| demand.kind == kind) else { continue };
+            let mut count = Linear::default();
+            if let Ok(at) = self.counts[workload].binary_search_by_key(&bin, |(bin, _)| *bin) {
+                count.terms.push((self.counts[workload][at].1, 1.0));
+            }
+            let here = self.fixed[workload].iter().filter(|(node, _)| self.bin_of[*node] == Some(bin));
+            count.constant = here.map(|(_, count)| *count as f64).sum();
+            takers.free |= !count.terms.is_empty();
+            if count.terms.is_empty() && count.constant == 0.0 {
+                continue;
+            }
+            match demand.take {
+                DeviceTake::Whole(devices) => takers.whole.add(f64::from(devices), &count),
+                DeviceTake::Share(share) => takers.shares.entry(share).or_default().add(1.0, &count),
+            }
         }
-        self.has_choices = true;
-        let parts = f64::from(problem.devices[kind].parts);
-        for (bin, sharing) in sharing.into_iter().enumerate().filter(|(_, list)| !list.is_empty()) {
-            let devices = self.instance.devices(self.bins[bin][0], kind);
-            let mut placed: Vec<Linear> = sharing.iter().map(|(_, _, col)| Linear::default().with(1.0, *col)).collect();
-            let mut taken = Linear::constant(-f64::from(devices));
-            for _ in 0..devices {
-                let open = self.program.column(0.0, 1.0, true);
-                taken.terms.push((open, 1.0));
-                let mut held = Linear::default().with(-parts, open);
-                for ((workload, share, _), placed) in sharing.iter().zip(&mut placed) {
-                    let most = (problem.devices[kind].parts / share).min(most_wanted(&problem.workloads[*workload]));
-                    let here = self.program.column(0.0, f64::from(most), true);
-                    held.terms.push((here, f64::from(*share)));
-                    placed.terms.push((here, -1.0));
+        takers
+    }
+
+    fn add_filling(&mut self, bin: usize, kind: usize, takers: Takers, sizes: &[u32], patterns: &[Vec<u32>]) {
+        let node = self.bins[bin][0];
+        let devices = f64::from(self.instance.devices(node, kind)) * self.bins[bin].len() as f64;
+        let counts: BTreeMap<u32, Linear> =
+            takers.shares.into_iter().filter(|(size, _)| sizes.contains(size)).collect();
+        let mut used = takers.whole;
+        let mut columns = Vec::new();
+        for pattern in patterns.iter().filter(|_| !counts.is_empty()) {
+            let col = self.program.column(0.0, devices, self.whole_counts);
+            used.terms.push((col, 1.0));
+            let held = sizes.iter().zip(pattern).filter(|(_, many)| **many > 0).map(|(size, many)| (*size, *many));
+            columns.push((held.collect::<Vec<_>>(), col));
+        }
+        for (size, count) in &counts {
+            let mut row = count.clone();
+            // One device never holds more than there can be.
+            let most = self.program.greatest(count).max(1.0);
+            for (held, col) in &columns {
+                if let Some((_, many)) = held.iter().find(|(s, _)| s == size) {
+                    row.terms.push((*col, -f64::from(*many).min(most)));
                 }
-                self.program.at_most_zero(held);
             }
-            placed.into_iter().for_each(|row| self.program.at_most_zero(row));
-            for (workload, spec) in problem.workloads.iter().enumerate() {
-                let Some(DeviceDemand { kind: k, take: DeviceTake::Whole(whole) }) = spec.device else { continue };
-                let here = self.counts[workload].iter().filter(|(b, _)| k == kind && *b == bin);
-                taken.terms.extend(here.map(|(_, col)| (*col, f64::from(whole))));
+            self.program.at_most_zero(row);
+        }
+        used.constant -= devices;
+        let over = f64::from(self.instance.devices_over[node][kind]);
+        let mut excess = None;
+        if over > 0.0 {
+            let units = self.program.column(0.0, over, true);
+            let mut beyond = used.clone();
+            beyond.constant += over;
+            self.program.at_most_zero(beyond.clone().with(-1.0, units));
+            self.repair.terms.push((units, 1.0));
+            excess = Some((units, beyond));
+        }
+        self.program.at_most_zero(used);
+        if !columns.is_empty() || excess.is_some() {
+            self.has_choices = true;
+            let parts = self.instance.problem.devices[kind].parts;
+            self.fillings.push(Filling { counts, parts, patterns: columns, excess });
+        }
+    }
+
+    /// Fills the devices as the checker would, so that the counts alone are a start.
+    pub(super) fn start_fillings(&self, values: &mut [f64]) {
+        for Filling { counts, parts, patterns, excess } in &self.fillings {
+            let count = |(size, count): (&u32, &Linear)| (*size, count.value(values).round().max(0.0) as u64);
+            let shares: Vec<(u32, u64)> = counts.iter().map(count).collect();
+            for (held, alike) in packing(&shares, *parts).fillings {
+                let covers = |pattern: &[(u32, u32)]| {
+                    let of =
+                        |size: u32| pattern.iter().find(|(s, _)| *s == size).map_or(0, |(_, many)| u64::from(*many));
+                    held.iter().all(|(size, many)| of(*size) >= *many)
+                };
+                if let Some((_, col)) = patterns.iter().find(|(pattern, _)| covers(pattern)) {
+                    values[*col] += alike as f64;
+                }
             }
-            let over = self.instance.devices_over[self.bins[bin][0]][kind];
-            if over > 0 {
-                let mut excess = taken.clone();
-                excess.constant += f64::from(over);
-                let units = self.program.column(0.0, f64::from(over), true);
-                self.program.at_most_zero(excess.with(-1.0, units));
-                self.repair.terms.push((units, 1.0));
+            if let Some((units, beyond)) = excess {
+                values[*units] = beyond.value(values).max(0.0);
             }
-            self.program.at_most_zero(taken);
         }
     }
 
@@ -107,26 +179,42 @@ impl Model<'_, '_> {
             return;
         }
         let node = self.bins[bin][0];
-        let devices = |instance: &Instance| u128::from(instance.devices(node, kind)) * self.bins[bin].len() as u128;
-        let there = devices(self.instance);
+        let there = u128::from(self.instance.devices(node, kind)) * self.bins[bin].len() as u128;
         self.at_most(&amounts, there * parts, None);
-        let over = self.instance.devices_over[node][kind];
-        if over > 0 && !self.has_choices && *function == Function::Identity {
-            // The identity alone cannot tell how many devices a packing needs; the checker has the last word.
-            let own = there - u128::from(over);
-            let mut excess = Linear::constant(-(own as f64));
-            amounts.iter().for_each(|(amount, count)| excess.add(*amount as f64 / parts as f64, count));
-            let least = excess.clone();
-            let bounds = (0.0, f64::from(over));
-            let units = self.program.defined(bounds, true, move |v| (least.value(v) - 1e-7).ceil().max(0.0));
-            self.program.at_most_zero(excess.with(-1.0, units));
-            self.repair.terms.push((units, 1.0));
-        }
     }
 }
 
-/// Columns for which device takes which share, at most.
-const SLOTS_MAX: usize = 2_000;
+/// What takes devices of a kind in a bin: whole ones in all, and how many shares of each size.
+#[derive(Default)]
+struct Takers {
+    whole: Linear,
+    shares: BTreeMap<u32, Linear>,
+    /// Any of it may change.
+    free: bool,
+}
+
+/// All maximal ways to fill one device with shares of these sizes (descending): how many of each; nothing when there are more than `most`.
+fn patterns(sizes: &[u32], parts: u32, most: usize) -> Option<Vec<Vec<u32>>> {
+    fn extend(sizes: &[u32], free: u32, held: &mut Vec<u32>, most: usize, found: &mut Vec<Vec<u32>>) -> Option<()> {
+        let [size, rest @ ..] = sizes else {
+            found.push(held.clone());
+            return (found.len() <= most).then_some(());
+        };
+        let many = free / size;
+        // The smallest size takes all that is left: what could hold one more is not maximal.
+        let least = if rest.is_empty() { many } else { 0 };
+        for many in (least..=many).rev() {
+            held.push(many);
+            let all = extend(rest, free - many * size, held, most, found);
+            held.pop();
+            all?;
+        }
+        Some(())
+    }
+    let mut found = Vec::new();
+    extend(sizes, parts, &mut Vec::new(), most, &mut found)?;
+    Some(found)
+}
 
 /// A dual feasible function on shares of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,4 +248,20 @@ fn functions(problem: &Problem, kind: usize) -> Vec<Function> {
     }
     let thresholds = thresholds.into_iter().filter(|t| *t * 2 <= parts && *t > 1);
     [Function::Identity].into_iter().chain(thresholds.map(Function::Threshold)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::patterns;
+
+    #[test]
+    fn patterns_are_the_maximal_fillings() {
+        assert_eq!(
+            patterns(&[6, 4, 3], 10, 99),
+            Some(vec![vec![1, 1, 0], vec![1, 0, 1], vec![0, 2, 0], vec![0, 1, 2], vec![0, 0, 3]])
+        );
+        assert_eq!(patterns(&[], 10, 99), Some(vec![vec![]]));
+        assert_eq!(patterns(&[6, 4, 3], 10, 4), None);
+        assert_eq!(patterns(&[1_000, 1], 1_000_000, 10), None);
+    }
 }

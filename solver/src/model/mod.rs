@@ -67,6 +67,10 @@ pub(crate) struct Model<'i, 'p> {
     repair: Linear,
     soft: Linear,
     deflation: f64,
+    /// Counts are whole numbers.
+    whole_counts: bool,
+    /// How devices are filled.
+    fillings: Vec<devices::Filling>,
     /// There are columns whose values do not follow from the counts (which device, which refuge): a placement alone is no start.
     pub(crate) has_choices: bool,
 }
@@ -97,6 +101,8 @@ impl<'i, 'p> Model<'i, 'p> {
             repair: Linear::default(),
             soft: Linear::default(),
             deflation: scope.deflation,
+            whole_counts: scope.whole_counts,
+            fillings: Vec::new(),
             has_choices: false,
         };
         for (bin, nodes) in scope.bins.iter().enumerate() {
@@ -250,6 +256,7 @@ impl<'i, 'p> Model<'i, 'p> {
         for (bin, nodes) in self.bins.iter().enumerate() {
             values[self.filled[bin]] = nodes.iter().filter(|node| holds[**node]).count() as f64;
         }
+        self.start_fillings(&mut values);
         self.program.complete(&mut values);
         values
     }
