@@ -99,6 +99,7 @@ mod lexicographic;
 mod model;
 mod neighbourhoods;
 mod problem;
+pub mod profiles;
 mod prune;
 mod solution;
 mod solve;
