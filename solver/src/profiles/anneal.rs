@@ -4,6 +4,7 @@
 //! a linear lower bound (the cost is convex), flat resources, limits, memory, and only then the cost itself.
 
 use super::bound::fluid_bound;
+use super::closing::close_worst;
 use super::random::Random;
 use super::start::{by_size, start};
 use super::state::State;
@@ -18,6 +19,12 @@ const CIRCLE: usize = 64;
 const REACH_MIN: usize = 8;
 /// How many of a hundred proposals are shifts.
 const SHIFTS_PERCENT: usize = 15;
+/// Machines that are not worth it are closed in this part of the time: when groups have formed, and while they can form again.
+const CLOSING: std::ops::Range<f64> = 0.1..0.6;
+/// How often in that time.
+const CLOSINGS: usize = 50;
+/// Of how many machines at most one is closed at once.
+const CLOSED_ONE_IN: usize = 1500;
 /// Entries in the table of −ln u.
 const DRAWS: usize = 4096;
 
@@ -67,12 +74,19 @@ pub fn anneal(
     let mut search = Search::new(state, on, random);
     let mut step = Step { proposed: 0, accepted: 0, cost: search.state.cost() };
     let mut looks = 0u32;
+    let mut marks = 0;
     loop {
         if looks.is_multiple_of(64) {
             step.cost = search.state.cost();
         }
         looks = looks.wrapping_add(1);
         let gone = spent(&step);
+        let due = (gone.clamp(CLOSING.start, CLOSING.end) - CLOSING.start) / (CLOSING.end - CLOSING.start);
+        if (due * CLOSINGS as f64) as usize > marks {
+            marks += 1;
+            let most = search.open.len().div_ceil(CLOSED_ONE_IN);
+            close_worst(&mut search.state, &mut search.open, most, &mut search.random);
+        }
         search.draw_circle();
         if gone >= 1.0 || search.ranked.is_empty() {
             return Ok(search.state.placement());

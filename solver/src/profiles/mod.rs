@@ -14,7 +14,7 @@
 //! ```text
 //!  Fleet --> bound (fluid, proven)
 //!    |
-//!    +----> start (best of a sample) --> anneal (swaps, shifts) --> matching (groups --> machines) --> route (moves)
+//!    +----> start (best of a sample) --> anneal (swaps, shifts, closing) --> matching (groups --> machines) --> route (moves)
 //!                                                                                                       |
 //!    +--------------------------------> judge (integers, shares no code with the search) <--------------+
 //! ```
@@ -24,6 +24,7 @@
 
 mod anneal;
 mod bound;
+mod closing;
 mod judge;
 mod kernels;
 mod matching;

@@ -5,7 +5,7 @@ use super::state::State;
 use super::{Fleet, FleetError};
 
 /// Machines looked at for each instance, before all of them are.
-const SAMPLE: usize = 48;
+pub(super) const SAMPLE: usize = 48;
 /// What a full machine is worse than an empty one while CPU costs nothing: spreads, and keeps room for what comes.
 const FULLNESS_PRICE: f32 = 0.01;
 
@@ -41,7 +41,8 @@ fn largest_first(fleet: &Fleet) -> Vec<usize> {
     order
 }
 
-fn best(state: &State, app: usize, machines: &[usize]) -> Option<usize> {
+/// The machine on which an instance of `app` costs least, with some regard to how full it is.
+pub(super) fn best(state: &State, app: usize, machines: &[usize]) -> Option<usize> {
     let nothing = state.nothing();
     let score = |machine: &usize| {
         let change = state.change(*machine, nothing, app) + FULLNESS_PRICE * state.fullness(*machine);

@@ -179,6 +179,22 @@ impl<'a> State<'a> {
         memory.max(cpu as f32 * self.per_unit[machine])
     }
 
+    /// The mean over `machines` of what a unit of CPU costs in each slot.
+    pub(super) fn mean_slopes(&self, machines: impl Iterator<Item = usize>) -> Vec<f64> {
+        let (mut sums, mut count) = (vec![0.0; self.width], 0.0);
+        for machine in machines {
+            let slopes = row(&self.slope, machine, self.width);
+            sums.iter_mut().zip(slopes).for_each(|(sum, slope)| *sum += f64::from(*slope));
+            count += 1.0;
+        }
+        sums.into_iter().map(|sum| if count > 0.0 { sum / count } else { 0.0 }).collect()
+    }
+
+    /// What the CPU in use on a machine would cost at `worth` for each slot and unit.
+    pub(super) fn value(&self, machine: usize, worth: &[f64]) -> f64 {
+        row(&self.cpu, machine, self.width).iter().zip(worth).map(|(used, worth)| f64::from(*used) * worth).sum()
+    }
+
     /// Takes an instance from where it is, if anywhere, to a machine.
     pub(super) fn relocate(&mut self, instance: usize, to: usize) {
         let (app, nothing) = (self.app(instance), self.nothing());
