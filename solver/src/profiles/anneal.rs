@@ -165,8 +165,8 @@ impl<'a> Search<'a> {
         if one == two || less == more {
             return false;
         }
-        let (least_one, least_two) = state.change_least(one, less, two, more);
-        if least_one + least_two > limit {
+        let least_two = state.change_least(two, more, less);
+        if state.change_least(one, less, more) + least_two > limit {
             return false;
         }
         let change = state.change(one, less, more);
@@ -191,8 +191,8 @@ impl<'a> Search<'a> {
         if from == to {
             return false;
         }
-        let (least_from, least_to) = state.change_least(from, app, to, nothing);
-        if opened + least_from + least_to > limit {
+        let least_to = state.change_least(to, nothing, app);
+        if opened + state.change_least(from, app, nothing) + least_to > limit {
             return false;
         }
         let change = opened + state.change(from, app, nothing);

@@ -58,20 +58,16 @@ pub(super) fn slopes(used: &[i32], per_unit: f32, unit: f32, slopes: &mut [f32])
     }
 }
 
-/// Σ slope · (more − less) on machine 1 and the opposite on machine 2: as costs are convex, exchanging `less` on machine 1 for `more`, which
-/// leaves machine 2, costs each at least this.
+/// Σ slope · (more − less): as costs are convex, exchanging `less` for `more` costs at least this.
 #[inline]
-pub(super) fn least_changes(slopes_1: &[f32], slopes_2: &[f32], less: &[i32], more: &[i32]) -> (f32, f32) {
-    let (mut sums_1, mut sums_2) = ([0f32; LANES], [0f32; LANES]);
-    let slopes = slopes_1.chunks_exact(LANES).zip(slopes_2.chunks_exact(LANES));
-    for ((one, two), (less, more)) in slopes.zip(less.chunks_exact(LANES).zip(more.chunks_exact(LANES))) {
+pub(super) fn least_change(slopes: &[f32], less: &[i32], more: &[i32]) -> f32 {
+    let mut sums = [0f32; LANES];
+    for ((slopes, less), more) in slopes.chunks_exact(LANES).zip(less.chunks_exact(LANES)).zip(more.chunks_exact(LANES)) {
         for lane in 0..LANES {
-            let more = (more[lane] - less[lane]) as f32;
-            sums_1[lane] += one[lane] * more;
-            sums_2[lane] -= two[lane] * more;
+            sums[lane] += slopes[lane] * (more[lane] - less[lane]) as f32;
         }
     }
-    (sums_1.iter().sum(), sums_2.iter().sum())
+    sums.iter().sum()
 }
 
 /// Whether `used − less + more` stays within `capacity` everywhere.

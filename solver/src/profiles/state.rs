@@ -1,6 +1,6 @@
 //! Where every instance lies, and what that makes of each machine: the one structure that the searches change.
 
-use super::kernels::{cost_unit, excess_cost, exchange, fits, least_changes, padded, slopes};
+use super::kernels::{cost_unit, excess_cost, exchange, fits, least_change, padded, slopes};
 use super::partners::{Held, Partners};
 use super::{App, Fleet, FleetError};
 
@@ -131,16 +131,12 @@ impl<'a> State<'a> {
         after * self.cost_unit - self.excess[machine]
     }
 
-    /// Lower bounds on what exchanging `first` on machine `one` for `second` on machine `two` costs each, the 1 of being on aside.
+    /// A lower bound on [`State::change`] by its derivative.
     #[inline]
-    pub(super) fn change_least(&self, one: usize, first: usize, two: usize, second: usize) -> (f32, f32) {
+    pub(super) fn change_least(&self, machine: usize, less: usize, more: usize) -> f32 {
         let width = self.width;
-        least_changes(
-            row(&self.slope, one, width),
-            row(&self.slope, two, width),
-            row(&self.app_cpu, first, width),
-            row(&self.app_cpu, second, width),
-        )
+        let (less, more) = (row(&self.app_cpu, less, width), row(&self.app_cpu, more, width));
+        least_change(row(&self.slope, machine, width), less, more)
     }
 
     /// Whether all but CPU allows the exchange of one of `less` for one of `more`.
