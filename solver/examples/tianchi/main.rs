@@ -1,8 +1,9 @@
-//! `tianchi DIR OUT --seconds N [--seed S] [--machines K] [--hot T] [--cold T] [--moves M]`: the Alibaba Global Scheduling Algorithm
+//! `tianchi DIR OUT --seconds N`, the Alibaba Global Scheduling Algorithm
 //! Challenge 2018 (Tianchi), data set B.
 //!
-//! Reads the four CSV files in DIR, looks for a placement for N seconds on one thread, writes a sequence of moves `instance,machine` to
-//! OUT, reads OUT again, and has it judged: step by step by the profile module's judge, and the end by `hyphae_solver::verify`.
+//! Reads the four CSV files in DIR, looks for a placement on one thread, and has written a sequence of moves `instance,machine` to OUT
+//! after N seconds. Then reads OUT again and has it judged: step by step by the profile module's judge, and the end by
+//! `hyphae_solver::verify`.
 #![expect(clippy::disallowed_methods, reason = "an example reads files and measures time")]
 
 mod files;
@@ -18,7 +19,10 @@ use std::time::{Duration, Instant};
 /// The best result file of a participating team, and the moves that were allowed.
 const BEST_OF_TEAM: f64 = 6090.34;
 const MOVES_MAX: usize = 100_000;
-const USAGE: &str = "usage: tianchi DIR OUT --seconds N [--seed S] [--machines K] [--hot T] [--cold T] [--moves M]; --cpu-seconds N for CPU time";
+/// Left of the time for the sequence of moves and for writing it.
+const ROUTE_SECONDS: f64 = 2.0;
+const USAGE: &str = "usage: tianchi DIR OUT --seconds N [--seed S] [--machines K] [--hot T] [--cold T] [--moves M]
+    --cpu-seconds N in place of --seconds N: of CPU time";
 
 /// What `--seconds` counts.
 #[derive(Clone, Copy)]
@@ -78,7 +82,7 @@ fn search(fleet: &Fleet, arguments: &Arguments, begun: Instant) -> Result<(Vec<u
         Clock::Cpu => cpu_seconds(),
     };
     let start = gone();
-    let length = (arguments.seconds - start).max(0.1);
+    let length = (arguments.seconds - ROUTE_SECONDS - start).max(0.1);
     let mut shown = Instant::now();
     let placement = anneal(fleet, &arguments.schedule, &mut |step| {
         last = *step;

@@ -1,7 +1,8 @@
 //! Simulated annealing (Kirkpatrick, Gelatt, Vecchi, Science 1983) over two moves: two instances change places, or one goes elsewhere.
 //!
-//! The threshold that a move must stay below is drawn first (−T · ln u), then the move is judged from the cheapest test to the dearest:
-//! a linear lower bound (the cost is convex), flat resources, limits, memory, and only then the cost itself.
+//! The threshold that a move must stay below is drawn first (−T · ln u), then the tests follow by what they cost and how much they refuse:
+//! a linear lower bound (the cost is convex), the cost itself, flat resources, limits, memory. Of every hundred proposals about fifty end at
+//! the bound and thirty at the cost.
 
 use super::bound::fluid_bound;
 use super::closing::close_worst;
@@ -12,7 +13,6 @@ use super::{Fleet, FleetError};
 
 /// Moves proposed between two looks at the clock, all among the same [`CIRCLE`] machines: what they touch stays in the cache.
 const BATCH: usize = 16384;
-
 /// See [`BATCH`].
 const CIRCLE: usize = 64;
 /// The least bound on how far apart, by rank, two instances that change places are; mostly it is larger. Closer, they are too much alike.
@@ -80,7 +80,7 @@ pub fn anneal(
             step.cost = search.state.cost();
         }
         looks = looks.wrapping_add(1);
-        let gone = spent(&step);
+        let gone = spent(&step).max(0.0);
         let due = (gone.clamp(CLOSING.start, CLOSING.end) - CLOSING.start) / (CLOSING.end - CLOSING.start);
         if (due * CLOSINGS as f64) as usize > marks {
             marks += 1;
@@ -91,7 +91,7 @@ pub fn anneal(
         if gone >= 1.0 || search.ranked.is_empty() {
             return Ok(search.state.placement());
         }
-        let temperature = (schedule.hot * (schedule.cold / schedule.hot).powf(gone.max(0.0))) as f32;
+        let temperature = (schedule.hot * (schedule.cold / schedule.hot).powf(gone)) as f32;
         for _ in 0..BATCH {
             step.accepted += u64::from(search.propose(temperature));
         }

@@ -43,7 +43,7 @@ fn empty(state: &mut State, machine: usize, others: &[usize], random: &mut Rando
     leaving.sort_unstable();
     leaving.into_iter().all(|instance| {
         let instance = instance as usize;
-        let sample: Vec<usize> = (0..4 * SAMPLE).map(|_| others[random.below(others.len())]).collect();
+        let sample: Vec<usize> = (0..8 * SAMPLE).map(|_| others[random.below(others.len())]).collect();
         let to = best(state, state.app(instance), &sample);
         to.is_some_and(|to| {
             state.relocate(instance, to);

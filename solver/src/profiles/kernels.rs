@@ -29,6 +29,13 @@ fn excess(used: i32, per_unit: f32) -> f32 {
     if x > 0.0 { x } else { 0.0 }
 }
 
+/// In pairs, which do not wait for each other.
+#[inline(always)]
+fn total(sums: [f32; LANES]) -> f32 {
+    let [a, b, c, d, e, f, g, h] = sums;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
+
 /// The extra cost (without the 1 of being on), times slots ÷ [`STEEPNESS`], of a machine that holds `used`, less `less`, and `more`;
 /// infinite when it would be (nearly) overloaded. `per_unit` is 1 ÷ capacity.
 #[inline]
@@ -43,10 +50,10 @@ pub(super) fn excess_cost(used: &[i32], less: &[i32], more: &[i32], per_unit: f3
             sums[lane] += exp_less_one(x);
         }
     }
-    if peaks.iter().any(|peak| *peak > FULL_SHARE - FREE_SHARE as f32) {
+    if peaks.iter().fold(0.0, |all: f32, peak| all.max(*peak)) > FULL_SHARE - FREE_SHARE as f32 {
         return f32::INFINITY;
     }
-    sums.iter().sum()
+    total(sums)
 }
 
 /// The derivative of [`excess_cost`] by each slot's use, times `unit`.
@@ -62,12 +69,13 @@ pub(super) fn slopes(used: &[i32], per_unit: f32, unit: f32, slopes: &mut [f32])
 #[inline]
 pub(super) fn least_change(slopes: &[f32], less: &[i32], more: &[i32]) -> f32 {
     let mut sums = [0f32; LANES];
-    for ((slopes, less), more) in slopes.chunks_exact(LANES).zip(less.chunks_exact(LANES)).zip(more.chunks_exact(LANES)) {
+    for ((slopes, less), more) in slopes.chunks_exact(LANES).zip(less.chunks_exact(LANES)).zip(more.chunks_exact(LANES))
+    {
         for lane in 0..LANES {
             sums[lane] += slopes[lane] * (more[lane] - less[lane]) as f32;
         }
     }
-    sums.iter().sum()
+    total(sums)
 }
 
 /// Whether `used − less + more` stays within `capacity` everywhere.

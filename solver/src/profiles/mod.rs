@@ -19,8 +19,11 @@
 //!    +--------------------------------> judge (integers, shares no code with the search) <--------------+
 //! ```
 //!
-//! Feeds on a [`Fleet`]; refuses to know files, names and clocks: how much of its time is gone is an argument. What is deliberately not
-//! handled: machines of more than two or three kinds work but the choice of how many to switch on assumes that the largest are the best.
+//! Feeds on a [`Fleet`]; refuses to know files, names and clocks: how much of its time is gone is an argument. Integers decide what is
+//! allowed; only costs are floats, and the judge computes those again.
+//!
+//! What is thin: one thread; machines are closed but never opened while annealing, so it begins with some more than the bound would have; with
+//! one kind of machine nothing is closed; CPU beyond 99.9 % of a machine is not used.
 
 mod anneal;
 mod bound;

@@ -5,7 +5,7 @@ use super::state::State;
 use super::{Fleet, FleetError};
 
 /// Machines looked at for each instance, before all of them are.
-pub(super) const SAMPLE: usize = 48;
+pub(super) const SAMPLE: usize = 16;
 /// What a full machine is worse than an empty one while CPU costs nothing: spreads, and keeps room for what comes.
 const FULLNESS_PRICE: f32 = 0.01;
 
