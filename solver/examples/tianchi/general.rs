@@ -42,11 +42,12 @@ fn problem(fleet: &Fleet, placed: &[Placed]) -> Problem {
     });
     let mut eligible: Vec<Vec<usize>> = vec![Vec::new(); fleet.apps.len()];
     placed.iter().for_each(|entry| eligible[entry.workload].push(entry.node));
-    let wanted = |app: usize| fleet.instances.iter().filter(|of| **of == app).count() as u32;
+    let mut wanted = vec![0u32; fleet.apps.len()];
+    fleet.instances.iter().for_each(|app| wanted[*app] += 1);
     let workloads = fleet.apps.iter().enumerate().map(|(index, app)| Workload {
         name: format!("{index:05}"),
         demand: amounts(&app.cpu, &app.memory, &app.flat),
-        wanted: wanted(index),
+        wanted: wanted[index],
         move_weight: 1,
         eligible: std::mem::take(&mut eligible[index]),
         ..Workload::default()
