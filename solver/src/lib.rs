@@ -124,6 +124,7 @@ mod neighbourhoods;
 pub mod online;
 mod prices;
 mod problem;
+pub mod profiles;
 mod prune;
 mod ruin;
 mod slots;
