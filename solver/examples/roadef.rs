@@ -52,7 +52,9 @@ fn arguments() -> Result<Arguments, Box<dyn Error>> {
         }
     }
     if parsed.files.len() != 3 {
-        return Err("usage: roadef MODEL ASSIGNMENT OUT [--seconds N] [--threads N] [--seed N] [--steps N] [--no-judge]".into());
+        return Err(
+            "usage: roadef MODEL ASSIGNMENT OUT [--seconds N] [--threads N] [--seed N] [--steps N] [--no-judge]".into(),
+        );
     }
     Ok(parsed)
 }
@@ -105,7 +107,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         if let Err(violations) = verify(&problem, &placed) {
             return Err(format!("the judges refuse the answer: {violations:?}").into());
         }
-        let soft = evaluate(&problem, &placed).into_iter().find(|(tier, _)| *tier == Tier::Soft).map(|(_, value)| value);
+        let soft =
+            evaluate(&problem, &placed).into_iter().find(|(tier, _)| *tier == Tier::Soft).map(|(_, value)| value);
         println!("judges: verified, soft tier {soft:?} in {} ms", start.elapsed().as_millis());
         if soft.map(u128::from) != Some(costs.total()) {
             return Err("the judges see another cost".into());

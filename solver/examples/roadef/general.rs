@@ -68,9 +68,10 @@ fn hard(instance: &Instance) -> Vec<Constraint> {
         topology: MACHINE,
         limit: 1,
     });
-    let spread = services.iter().filter(|s| s.spread_min > 1 && !s.processes.is_empty()).map(|s| {
-        Rule::DistinctDomains { workloads: group(s), topology: LOCATION, least: s.spread_min }
-    });
+    let spread = services
+        .iter()
+        .filter(|s| s.spread_min > 1 && !s.processes.is_empty())
+        .map(|s| Rule::DistinctDomains { workloads: group(s), topology: LOCATION, least: s.spread_min });
     let dependent = services.iter().filter(|s| !s.processes.is_empty());
     let near = dependent.flat_map(|s| {
         let to = |on: &usize| group(&services[*on]);
@@ -84,9 +85,10 @@ fn soft(instance: &Instance) -> Vec<Constraint> {
         let safe = instance.machines.iter().map(|machine| machine.safety[resource]).collect();
         (Rule::Safety { resource, safe }, *weight)
     });
-    let balance = instance.balances.iter().map(|b| {
-        (Rule::Balance { first: (b.first, b.target), second: (b.second, 1), unit: 1 }, b.weight)
-    });
+    let balance = instance
+        .balances
+        .iter()
+        .map(|b| (Rule::Balance { first: (b.first, b.target), second: (b.second, 1), unit: 1 }, b.weight));
     let [process, service, machine] = instance.move_weights;
     let moved = instance.processes.iter().enumerate().map(|(p, process)| (p, process.move_cost)).collect();
     let groups = instance.services.iter().map(|s| s.processes.clone()).filter(|group| !group.is_empty()).collect();

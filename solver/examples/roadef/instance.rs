@@ -21,7 +21,6 @@ pub(crate) struct Service {
 /// A process of the file.
 #[derive(Debug, Default)]
 pub(crate) struct Process {
-    pub(crate) service: usize,
     pub(crate) requirement: Vec<u64>,
     pub(crate) move_cost: u32,
 }
@@ -114,7 +113,7 @@ impl Instance {
         for process in 0..from.long()? as usize {
             let service = from.index(services)?;
             let (requirement, move_cost) = (from.longs(resources)?, from.int()?);
-            read.processes.push(Process { service, requirement, move_cost });
+            read.processes.push(Process { requirement, move_cost });
             read.services[service].processes.push(process);
         }
         for _ in 0..from.long()? {
@@ -204,15 +203,19 @@ impl Instance {
 
     /// A lower bound on the cost of any assignment: each term over all machines at once, valid because max(0, ·) is convex.
     pub(crate) fn bound(&self) -> u128 {
-        let over_machines = |of: &dyn Fn(&Machine) -> u64| self.machines.iter().map(|m| i128::from(of(m))).sum::<i128>();
+        let over_machines =
+            |of: &dyn Fn(&Machine) -> u64| self.machines.iter().map(|m| i128::from(of(m))).sum::<i128>();
         let required = |r: usize| self.processes.iter().map(|p| i128::from(p.requirement[r])).sum::<i128>();
         let available = |r: usize| over_machines(&|m| m.capacity[r]) - required(r);
-        let load = self.resources.iter().enumerate().map(|(r, (_, weight))| {
-            i128::from(*weight) * (required(r) - over_machines(&|m| m.safety[r])).max(0)
-        });
-        let balance = self.balances.iter().map(|b| {
-            i128::from(b.weight) * (i128::from(b.target) * available(b.first) - available(b.second)).max(0)
-        });
+        let load = self
+            .resources
+            .iter()
+            .enumerate()
+            .map(|(r, (_, weight))| i128::from(*weight) * (required(r) - over_machines(&|m| m.safety[r])).max(0));
+        let balance = self
+            .balances
+            .iter()
+            .map(|b| i128::from(b.weight) * (i128::from(b.target) * available(b.first) - available(b.second)).max(0));
         (load.sum::<i128>() + balance.sum::<i128>()).unsigned_abs()
     }
 }

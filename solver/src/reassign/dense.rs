@@ -290,7 +290,8 @@ impl<const D: usize> Dense<D> {
         (0..D).all(|d| {
             let needed: f64 = self.need.iter().map(|need| need[d].abs()).sum();
             let rows = self.over_empty.iter().chain(&self.room_empty).map(|row| row[d]);
-            let largest = rows.filter(|amount| amount.is_finite()).fold(0.0, |most: f64, amount| most.max(amount.abs()));
+            let largest =
+                rows.filter(|amount| amount.is_finite()).fold(0.0, |most: f64, amount| most.max(amount.abs()));
             needed + largest < AMOUNT_MAX
         })
     }

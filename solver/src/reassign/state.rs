@@ -2,6 +2,7 @@
 //! dimensions only (and on the rules of the processes that it moves).
 
 use super::dense::{Dense, NONE, Row};
+use super::part::{Change, Part};
 
 /// A complete assignment that keeps every hard condition. Only [`State::apply`] changes it.
 #[derive(Debug, Clone)]
@@ -155,8 +156,8 @@ impl<'a, const D: usize> State<'a, D> {
         of_a + of_b + moves
     }
 
-    /// Whether the rules about counts still hold when `process` goes to `machine`.
-    pub(super) fn rules_allow(&self, process: usize, machine: usize) -> bool {
+    /// Whether the rules about counts still hold when `process` goes to `machine`, both of `part`.
+    pub(super) fn rules_allow(&self, process: usize, machine: usize, part: &Part) -> bool {
         let dense = self.dense;
         if !dense.may_enter(process, machine) {
             return false;
@@ -170,12 +171,14 @@ impl<'a, const D: usize> State<'a, D> {
                 return true;
             }
             let (here, there) = (self.counts[counter.base + from], self.counts[counter.base + to]);
+            let change = Change { left: counter.base + from, left_count: here, entered_count: there };
             let last = here == 1;
             let distinct = self.distinct[c as usize] + u32::from(there == 0) - u32::from(last);
             let is_served = |b: &u32| self.counts[dense.counters[*b as usize].base + to] > 0 || mine.contains(b);
             let leaves_none =
                 |a: &u32| self.counts[dense.counters[*a as usize].base + from] == u32::from(mine.contains(a));
             there < counter.limit
+                && part.may_change(c as usize, &change)
                 && distinct >= counter.least
                 && counter.needs.iter().all(is_served)
                 && (!last || counter.needed_by.iter().all(leaves_none))
@@ -230,5 +233,20 @@ impl<'a, const D: usize> State<'a, D> {
             self.most_moved = after;
         }
         self.cost += self.dense.most_price * (self.most_moved as f64 - most_before as f64);
+    }
+
+    /// Whether everything equals what a fresh computation gives: exactly, save for sums of fractional prices.
+    pub(super) fn is_consistent(&self) -> bool {
+        let fresh = State::new(self.dense, &self.at);
+        let near = |a: f64, b: f64| (a - b).abs() <= 1e-9 * (1.0 + a.abs().max(b.abs()));
+        self.over == fresh.over
+            && self.room == fresh.room
+            && self.counts == fresh.counts
+            && self.distinct == fresh.distinct
+            && self.moved == fresh.moved
+            && self.groups_with == fresh.groups_with
+            && self.most_moved == fresh.most_moved
+            && near(self.cost, fresh.cost)
+            && self.room.iter().flatten().all(|room| *room >= 0.0)
     }
 }
