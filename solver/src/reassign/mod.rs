@@ -1,0 +1,184 @@
+//! Machine reassignment: every workload wants one replica and has one running, and the question is which of them to move where.
+//!
+//! Fed with a [`Problem`] of that shape, it returns a placement with a smaller [`crate::Tier::Soft`], all hard rules kept. It knows nothing
+//! of the tiers after that, of shortage, and of broken states: it starts from what runs, which must keep every hard rule.
+//!
+//! # The problem
+//!
+//! With M(p) the machine of process p, U\[m,d\] = Σ over p on m of need\[p,d\], and h(p) where p runs now:
+//!
+//! | | |
+//! |---|---|
+//! | minimise | Σ_m Σ_d price\[d\] · max(0, empty\[m,d\] + U\[m,d\]) + Σ over p with M(p) ≠ h(p) of (move\[p\] + far\[h(p), M(p)\]) + most · max over groups of their moved |
+//! | room | U\[m,r\] ≤ capacity\[m,r\]; for a transient resource also with what leaves m |
+//! | counts | per group and domain: at most a limit; above zero in so many domains; above zero wherever another group's is |
+//!
+//! Safety capacity and balance are both of the form max(0, ·): a balance is one more dimension whose need may be negative.
+//!
+//! # The search
+//!
+//! ```text
+//!  Problem --> dense --> state = what runs
+//!                          |
+//!                          v              each thread: its part of the machines,
+//!                 divide the machines --> so many shifts and swaps at this temperature --+
+//!                  at random     ^                                                       |
+//!                                +--- a little colder <--- best so far? <--- join -------+
+//! ```
+//!
+//! A step's change of cost takes two machines' dimensions to judge, 20 to 70 nanoseconds. Threads work on different machines of one
+//! assignment instead of on two assignments ([`part`]), so that two of them make one walk twice as long.
+//!
+//! The answer depends on the seed, the number of threads and the number of steps, on nothing else, unless time ends the search.
+
+mod anneal;
+mod dense;
+mod part;
+mod random;
+mod state;
+
+use crate::deadline::Deadline;
+use crate::{Placed, Problem, ProblemError, check};
+use anneal::{Thresholds, Walk};
+use dense::{Dense, dimensions};
+use random::Random;
+use state::State;
+use std::time::Duration;
+
+/// Steps of each thread between two divisions of the machines, for each process; and the fewest with one thread and with several.
+const STEPS_PER_PROCESS: u64 = 8;
+const STEPS_MIN: u64 = 1 << 10;
+const STEPS_MIN_SHARED: u64 = 1 << 15;
+/// Where the temperature starts, as a share of the largest size, and where it ends: in units of cost, or as a share of the start.
+const HOT_SHARE: f64 = 0.3;
+const COLD: f64 = 100.0;
+const COLD_SHARE: f64 = 1e-3;
+/// The share of the search after which only what is no worse is accepted.
+const QUENCH: f64 = 0.97;
+/// A part has at least so many machines.
+const PART_MACHINES_MIN: usize = 4;
+
+/// How long [`reassign`] may search.
+#[derive(Debug, Clone, Copy)]
+pub struct ReassignLimits {
+    /// Wall time.
+    pub time: Duration,
+    /// Steps tried by each thread. The answer is repeatable when they, not the time, end the search.
+    pub steps_max: u64,
+    /// Threads, at least 1. Fewer are used when there are few machines.
+    pub threads: usize,
+    /// Other seeds, other walks.
+    pub seed: u64,
+}
+
+impl Default for ReassignLimits {
+    fn default() -> Self {
+        ReassignLimits { time: Duration::from_secs(10), steps_max: 100_000_000, threads: 1, seed: 1 }
+    }
+}
+
+/// Searches for a placement of lower [`crate::Tier::Soft`] by moving replicas, starting from [`Problem::current`]. The result holds every
+/// workload once and is never worse than what runs.
+///
+/// `None` when the problem is no reassignment problem: some workload wants other than one replica, or has other than one running; there are
+/// devices or held amounts; the present state breaks a hard rule; a hard rule is none of [`crate::Rule::LimitPerDomain`],
+/// [`crate::Rule::DistinctDomains`], [`crate::Rule::Near`], a soft one none of [`crate::Rule::Safety`], [`crate::Rule::Balance`],
+/// [`crate::Rule::Moved`], [`crate::Rule::MovedMost`] (one, groups disjoint), [`crate::Rule::MovedFar`]; or amounts add up to 2^52 or more.
+/// Units that are rounded up (`scale`, `unit` above 1) are searched as if they were not.
+///
+/// # Errors
+///
+/// What [`Problem::validate`] finds.
+pub fn reassign(problem: &Problem, limits: &ReassignLimits) -> Result<Option<Vec<Placed>>, ProblemError> {
+    let deadline = Deadline::after(limits.time);
+    problem.validate()?;
+    let Some(dimensions) = dimensions(problem) else { return Ok(None) };
+    if !check(problem, &problem.current).is_empty() {
+        return Ok(None);
+    }
+    // The number of dimensions is a constant of the innermost loops; resources and balances of the challenge are at most 30.
+    let at = match dimensions {
+        0..=4 => search::<4>(problem, limits, deadline),
+        5..=6 => search::<6>(problem, limits, deadline),
+        7..=8 => search::<8>(problem, limits, deadline),
+        9..=12 => search::<12>(problem, limits, deadline),
+        13..=14 => search::<14>(problem, limits, deadline),
+        15..=20 => search::<20>(problem, limits, deadline),
+        21..=32 => search::<32>(problem, limits, deadline),
+        _ => None,
+    };
+    let placed = |(workload, node): (usize, u32)| Placed { workload, node: node as usize, count: 1 };
+    Ok(at.map(|at| at.into_iter().enumerate().map(placed).collect()))
+}
+
+/// The machine of each process.
+fn search<const D: usize>(problem: &Problem, limits: &ReassignLimits, deadline: Deadline) -> Option<Vec<u32>> {
+    let dense: Dense<D> = Dense::new(problem)?;
+    let thresholds = Thresholds::new();
+    let mut random = Random::new(limits.seed);
+    let mut state = State::at_home(&dense);
+    let mut best = (state.cost, state.at.clone());
+    let sized = part::by_size(&dense);
+    let hot = HOT_SHARE * sized[0].0.max(1.0);
+    let cold = COLD.min(COLD_SHARE * hot);
+    let whole = deadline.remaining().as_secs_f64();
+    let threads = limits.threads.clamp(1, (dense.machines / PART_MACHINES_MIN).max(1));
+    let fewest = if threads == 1 { STEPS_MIN } else { STEPS_MIN_SHARED };
+    let per_round = fewest.max(STEPS_PER_PROCESS * dense.processes as u64);
+    let mut steps = 0;
+    loop {
+        let by_time = 1.0 - deadline.remaining().as_secs_f64() / whole.max(f64::MIN_POSITIVE);
+        let done = by_time.max(steps as f64 / limits.steps_max as f64);
+        if done >= 1.0 {
+            break;
+        }
+        let temperature = if done < QUENCH { hot * (cold / hot).powf(done / QUENCH) } else { 0.0 };
+        let round = per_round.min(limits.steps_max - steps);
+        state = join(state, &sized, threads, &mut random, &thresholds, temperature, round);
+        steps += round;
+        if state.cost < best.0 {
+            best = (state.cost, state.at.clone());
+        }
+    }
+    Some(best.1)
+}
+
+/// One round: the machines are divided, each part walks, and the moves of all parts are made in one assignment.
+fn join<'a, const D: usize>(
+    mut state: State<'a, D>,
+    sized: &[(f64, u32)],
+    threads: usize,
+    random: &mut Random,
+    thresholds: &'a Thresholds,
+    temperature: f64,
+    steps: u64,
+) -> State<'a, D> {
+    let mut parts = part::divide(&state, sized, threads, random);
+    let mut seed = || Random::new(u64::from(random.bits()) << 32 | u64::from(random.bits()));
+    let others: Vec<Walk<'a, D>> =
+        parts.drain(1..).map(|part| Walk::new(state.clone(), part, seed(), thresholds)).collect();
+    let first = parts.remove(0);
+    let mut first = Walk::new(state, first, seed(), thresholds);
+    let others: Vec<Walk<'a, D>> = std::thread::scope(|scope| {
+        let run = |mut walk: Walk<'a, D>| {
+            scope.spawn(move || {
+                walk.walk(temperature, steps);
+                walk
+            })
+        };
+        let running: Vec<_> = others.into_iter().map(run).collect();
+        first.walk(temperature, steps);
+        running.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    state = first.state;
+    for other in &others {
+        for process in &other.part.order {
+            let machine = other.state.at[*process as usize];
+            if machine != state.at[*process as usize] {
+                state.apply(*process as usize, machine as usize);
+            }
+        }
+    }
+    debug_assert!(state.is_consistent(), "what is kept up to date must equal what is computed anew");
+    state
+}
