@@ -31,7 +31,7 @@ pub(super) fn fleet(merged: &Merged, program: &Program, offer: &Offer<'_>, place
         let name = &program.nodes[*node];
         let Some(machine) = offer.machines.get(name) else { continue };
         let entry =
-            bought.entry(machine.clone()).or_insert_with(|| machine.bought(program.problem.nodes[*node].price_micros));
+            bought.entry(machine.clone()).or_insert_with(|| machine.bought(offer.state.nodes[name].price_micros));
         entry.count += 1;
         entry.nodes.push(name.clone());
         for placed in placed.iter().filter(|placed| placed.node == *node) {

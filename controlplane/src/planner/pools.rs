@@ -19,6 +19,9 @@ use std::net::Ipv6Addr;
 /// Nodes on offer of one type in one zone, at most: what more there could be is said in a note.
 const OFFERED_MAX: u32 = 250;
 
+/// See [`counted_price`].
+const BUYING_MICROS: u64 = 1;
+
 /// A state with everything that can be had.
 pub(super) struct Offer<'a> {
     pub(super) state: Cow<'a, State>,
@@ -40,6 +43,14 @@ pub(super) struct Machine {
 /// Whether a node is not there yet.
 pub(super) fn is_on_offer(node: &NodeRecord) -> bool {
     node.id == 0
+}
+
+/// What a node counts for in the cost tier. A machine to be bought for a pool that has some counts a little more than its price: none is to be
+/// bought in the place of one that is there, at the same price. A pool that has none is exact.
+pub(super) fn counted_price(state: &State, node: &NodeRecord) -> u64 {
+    let pool_has_some = || state.nodes.values().any(|other| other.pool == node.pool && !is_on_offer(other));
+    let extra = if is_on_offer(node) && pool_has_some() { BUYING_MICROS } else { 0 };
+    node.price_micros.saturating_add(extra)
 }
 
 /// For [`hyphae_solver::Node::standing`].

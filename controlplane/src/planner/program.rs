@@ -196,7 +196,7 @@ fn solver_nodes(
         hyphae_solver::Node {
             name: name.clone(),
             capacity: resources.capacity(name, record, held),
-            price_micros: record.price_micros,
+            price_micros: pools::counted_price(state, record),
             domains: topologies.of_node.iter().map(|domains| domains[position]).collect(),
             standing: pools::standing(record),
             ..hyphae_solver::Node::default()

@@ -16,7 +16,8 @@ pool "general" {
 
 fn web(replicas: &str, place: &str) -> String {
     format!(
-        r#"service "web" {{ image "r.example/web:1"; {replicas}; resources cpu=1 memory="1GiB"; place {{ {place} }} }}"#
+        r#"
+service "web" {{ image "r.example/web:1"; {replicas}; resources cpu=1 memory="1GiB"; place {{ {place} }} }}"#
     )
 }
 
@@ -30,7 +31,7 @@ fn bought(document: &PlanDocument) -> BTreeMap<&str, u32> {
 }
 
 fn pool_node(name: &str, zone: &str) -> String {
-    format!(r#"node "{name}" pool="general" price=0.07 {{ capacity cpu=2 memory="4GiB"; labels zone="{zone}" }}"#)
+    format!(r#"node "{name}" pool="general" price=0.07 {{ capacity cpu=2 memory="4GiB"; labels zone="{zone}" }}"#) + "\n"
 }
 
 #[test]
@@ -185,7 +186,8 @@ fn a_loss_that_max_does_not_allow_for_is_a_shortage() {
 #[test]
 fn what_daemons_will_take_of_a_bought_node_is_set_aside() {
     let state = state("");
-    let daemon = r#"daemon "shipper" { image "r.example/s:1"; resources cpu=0.5 memory="1GiB" }"#;
+    let daemon = r#"
+daemon "shipper" { image "r.example/s:1"; resources cpu=0.5 memory="1GiB" }"#;
     let document = planned(&state, &(POOL.to_owned() + &web("replicas 4", "") + daemon));
     // Three on an xlarge with 3.5 free, one on a large with 1.5 free.
     assert_eq!(bought(&document), BTreeMap::from([("large", 1), ("xlarge", 1)]));
