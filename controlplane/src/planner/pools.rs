@@ -10,7 +10,7 @@ use super::scaling::{scaling, surplus_max};
 use super::sources::Merged;
 use super::template::template;
 use crate::state::{Capacity, NodeRecord, State, Template};
-use hyphae_solver::{Constraint, NodeIdx, Placed, Rule, Standing, WorkloadIdx};
+use hyphae_solver::{Cause, Constraint, NodeIdx, Placed, Rule, Standing, WorkloadIdx};
 use hyphae_specs::{Instance, PlaceKind, Pool, Replicas, Workload, WorkloadKind};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -253,4 +253,32 @@ pub(super) fn reached(program: &Program, placed: &[Placed], workload: WorkloadId
     };
     let constraints = program.problem.constraints.iter().enumerate();
     constraints.filter(|(_, constraint)| is_reached(constraint)).map(|(position, _)| position).collect()
+}
+
+/// Corrects what a cause says is free: the empty nodes of pools that have reached their limit are no room.
+pub(super) fn without_offers(program: &Program, placed: &[Placed], workload: WorkloadIdx, cause: &mut Cause) {
+    let Cause::Capacity { resource, free, fragmented, .. } = cause else { return };
+    let problem = &program.problem;
+    let mut used: BTreeMap<NodeIdx, u64> = BTreeMap::new();
+    for placed in placed {
+        let demand = problem.workloads[placed.workload].demand[*resource];
+        let used = used.entry(placed.node).or_default();
+        *used = used.saturating_add(demand.saturating_mul(u64::from(placed.count)));
+    }
+    let full = reached(program, placed, workload);
+    let is_no_room = |node: &NodeIdx| {
+        let in_full = |constraint: &usize| match &problem.constraints[*constraint].rule {
+            Rule::NodesMost { nodes, .. } => nodes.binary_search(node).is_ok(),
+            _ => false,
+        };
+        !used.contains_key(node) && full.iter().any(in_full)
+    };
+    let of_use = problem.workloads[workload].eligible.iter().filter(|node| !is_no_room(node));
+    let left = of_use.map(|node| {
+        problem.nodes[*node].capacity[*resource].saturating_sub(used.get(node).copied().unwrap_or_default())
+    });
+    let left: Vec<u64> = left.collect();
+    let demand = problem.workloads[workload].demand[*resource];
+    *free = left.iter().copied().fold(0, u64::saturating_add);
+    *fragmented = *free >= demand && left.iter().all(|left| *left < demand);
 }

@@ -13,8 +13,12 @@ pub(super) fn unplaced(merged: &Merged, program: &Program, placed: &[Placed], sh
     let nowhere_allowed = program.problem.workloads[shortage.workload].eligible.is_empty();
     let mut causes = if nowhere_allowed { vec![Cause::NotEligible] } else { shortage.conflict.clone() };
     // What a pool could still offer is of no use when it is full; the solver takes that limit for granted.
-    let full = super::pools::reached(program, placed, shortage.workload).into_iter().map(Cause::Rule);
-    causes.extend(full.filter(|full| !shortage.conflict.contains(full)).collect::<Vec<_>>());
+    let full = super::pools::reached(program, placed, shortage.workload);
+    if !full.is_empty() {
+        causes.iter_mut().for_each(|cause| super::pools::without_offers(program, placed, shortage.workload, cause));
+        let full = full.into_iter().map(Cause::Rule);
+        causes.extend(full.filter(|full| !shortage.conflict.contains(full)).collect::<Vec<_>>());
+    }
     Unplaced {
         workload: program.workloads[shortage.workload].clone(),
         count: shortage.missing,

@@ -92,12 +92,7 @@ fn a_load_that_changes_nothing_is_told() {
         only_problem(text, Severity::Warning, underlined, message, help);
     };
     let web = "\"web\"";
-    warned(
-        &format!("{SCALED}load {web} cpu=1"),
-        web,
-        "there is no workload \"default/web\"",
-        "shop/web",
-    );
+    warned(&format!("{SCALED}load {web} cpu=1"), web, "there is no workload \"default/web\"", "shop/web");
     let fixed = "service \"web\" { image \"w\"; resources cpu=1 }\n";
     warned(&format!("load {web} cpu=1\n{fixed}"), web, "\"default/web\" does not scale", "scale min=3");
     let no_cpu = "service \"web\" { image \"w\"; scale min=1 max=3 }\n";

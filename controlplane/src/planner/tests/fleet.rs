@@ -31,7 +31,8 @@ fn bought(document: &PlanDocument) -> BTreeMap<&str, u32> {
 }
 
 fn pool_node(name: &str, zone: &str) -> String {
-    format!(r#"node "{name}" pool="general" price=0.07 {{ capacity cpu=2 memory="4GiB"; labels zone="{zone}" }}"#) + "\n"
+    format!(r#"node "{name}" pool="general" price=0.07 {{ capacity cpu=2 memory="4GiB"; labels zone="{zone}" }}"#)
+        + "\n"
 }
 
 #[test]
