@@ -360,20 +360,12 @@ fn circular_near_is_told_with_the_circle() {
 fn what_is_not_enforced_yet_is_refused_never_ignored() {
     let text = r#"service "web" {
     image "x/web:1"
-    scale min=3 max=40 {
-        target cpu=0.6
-    }
     config "web.toml" mount="/etc/web.toml"
     secret "db-password" env="DB_PASSWORD"
 }
 job "report" {
     image "x/report:1"
     schedule "0 3 * * *"
-}
-pool "general" {
-    instance "c7g.large" cpu=2 memory="4GiB" price=0.0725
-    zones "a" "b"
-    count min=3 max=40
 }
 reserve survive-loss-of="zone"
 "#;

@@ -10,7 +10,7 @@ use crate::render::style::{BAD, GOOD, paint};
 use crate::rollout::{Goal, Progress, Verdict, judge};
 use crate::{files, output, render};
 use hyphae_api::v1::{ApplyRequest, StatusRequest};
-use hyphae_controlplane::plan::{Inputs, PlanDocument, Status};
+use hyphae_controlplane::plan::{Inputs, PlanDocument, Status, needs_buying};
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -111,6 +111,10 @@ pub(crate) async fn carry_out(
     }
     if document.status == Status::Denied {
         return Ok(Outcome::Denied);
+    }
+    if let Some(message) = needs_buying(&document.nodes_bought) {
+        let help = "add the nodes to the cluster (an agent on each) and plan again; `count max=` of a pool bounds what is bought";
+        return Err(Failure::Usage { message, help: help.to_string() });
     }
     if !consent.yes && !confirm(&format!("\nApply this: {}?", render::plan::summary_words(document)))? {
         output::note("nothing was applied");

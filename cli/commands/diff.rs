@@ -95,5 +95,6 @@ fn key_words(key: &ItemKey) -> String {
         ItemKey::Constraint(name) => format!("constraint {name}"),
         ItemKey::Reserve(name) => format!("reserve {name}"),
         ItemKey::Objective => "objective".to_string(),
+        ItemKey::Load(name) => format!("load {name}"),
     }
 }

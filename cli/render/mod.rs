@@ -3,6 +3,7 @@
 
 pub(crate) mod amounts;
 pub(crate) mod explain;
+pub(crate) mod fleet;
 pub(crate) mod listing;
 pub(crate) mod plan;
 pub(crate) mod progress;

@@ -4,8 +4,8 @@
 //! `--format json` shows it.
 
 use crate::render::amounts::{millis, price};
-use crate::render::shortage;
 use crate::render::style::{BAD, BOLD, DIM, GOOD, PLACE, WARN, clean, counted, paint};
+use crate::render::{fleet, shortage};
 use anstyle::Style;
 use hyphae_controlplane::plan::{Action, Change, PlanDocument, Status, TierEntry};
 use std::collections::BTreeMap;
@@ -27,12 +27,13 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
     let sections = [
         summary(document),
         changes(document),
-        bought(document),
+        fleet::scaling(document),
+        fleet::traded(document),
         shortage::denied(document),
         shortage::unplaced(document),
         waves(document),
         notes(document),
-        cost(document) + &proof(document),
+        cost(document) + &fleet::cheapest(document) + &proof(document),
     ];
     sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")
 }
@@ -175,21 +176,6 @@ fn places(action: Action, changes: &[&Change]) -> String {
         let _ = write!(text, " {}", more_within(counts.len() - PLACES_MAX, noun));
     }
     if action == Action::Move { text } else { format!("on {text}") }
-}
-
-fn bought(document: &PlanDocument) -> String {
-    let mut text = String::new();
-    for machine in &document.nodes_bought {
-        let what = format!("{}× {}", machine.count, clean(&machine.instance));
-        let _ = writeln!(
-            text,
-            "{} for pool {} in zone {}",
-            paint(GOOD, format!("buy {what}")),
-            clean(&machine.pool),
-            clean(&machine.zone)
-        );
-    }
-    text
 }
 
 fn waves(document: &PlanDocument) -> String {

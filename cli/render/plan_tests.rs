@@ -2,8 +2,8 @@
 
 use super::plan;
 use hyphae_controlplane::plan::{
-    Action, Change, Conflict, CostChange, Denied, Inputs, NodesBought, PlanDocument, RepairEntry, SolveEntry, Status,
-    TierEntry, Unplaced,
+    Action, Change, CheapestFleet, Conflict, CostChange, Denied, Held, Inputs, NodeReturned, NodesBought, PlanDocument,
+    RepairEntry, Scaled, SolveEntry, Status, TierEntry, Unplaced,
 };
 
 fn text(document: &PlanDocument) -> String {
@@ -34,6 +34,9 @@ fn document() -> PlanDocument {
         tiers: vec![tier("shortage", Some(100), 0, 0, true), tier("cost", None, 290_000, 290_000, true)],
         assignments: vec![],
         nodes_bought: vec![],
+        nodes_returned: vec![],
+        cheapest_fleet: None,
+        scaling: vec![],
         changes: vec![],
         waves: vec![],
         unplaced: vec![],
@@ -64,8 +67,6 @@ fn changes_are_grouped_by_workload_and_reason() {
     ];
     document.waves = vec![vec![0, 1, 3], vec![2, 3], vec![4]];
     document.notes = vec!["policies: a set of 1 file comes into force".into(), "a warning\n  of two lines\n".into()];
-    document.nodes_bought =
-        vec![NodesBought { pool: "general".into(), instance: "c7g.large".into(), zone: "a".into(), count: 2 }];
     insta::assert_snapshot!(text(&document));
 }
 
@@ -152,4 +153,49 @@ fn control_characters_of_a_document_never_reach_the_terminal() {
     document.changes = vec![change(Action::Start, "a/\u{1b}[31mb", None, Some("n\u{7}1"), 1, "why\u{1b}]0;title\u{7}")];
     let text = text(&document);
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
+}
+
+#[test]
+fn what_is_bought_returned_and_scaled_says_why() {
+    let mut document = document();
+    let machines = |instance: &str, zone: &str, count, holds: Vec<Held>| NodesBought {
+        pool: "general".into(),
+        instance: instance.into(),
+        zone: zone.into(),
+        count,
+        price_micros: 72_500,
+        holds,
+        nodes: vec![],
+    };
+    let held = |workload: &str, count| Held { workload: workload.into(), count };
+    document.nodes_bought = vec![
+        machines("c7g.large", "a", 2, vec![held("payments/api", 1), held("storefront/web", 4)]),
+        machines("c7g.large", "b", 1, vec![]),
+    ];
+    let leaving = |node: &str| NodeReturned {
+        pool: "general".into(),
+        node: node.into(),
+        zone: "c".into(),
+        price_micros: 100_000,
+    };
+    document.nodes_returned = vec![leaving("n7"), leaving("n8")];
+    let scaled = |workload: &str, load_cpu_millis, placed, survives: &[&str]| Scaled {
+        workload: workload.into(),
+        load_cpu_millis,
+        target_cpu_permille: 600,
+        min: 3,
+        max: 40,
+        wanted: 12,
+        placed,
+        survives: survives.iter().map(|label| (*label).to_owned()).collect(),
+    };
+    document.scaling =
+        vec![scaled("storefront/web", Some(7_200), 18, &["zone"]), scaled("payments/api", None, 12, &[])];
+    document.cheapest_fleet = Some(CheapestFleet {
+        cost_micros: 250_000,
+        bound_micros: 240_000,
+        proven: false,
+        nodes: vec![machines("c7g.large", "a", 3, vec![])],
+    });
+    insta::assert_snapshot!(text(&document));
 }

@@ -17,6 +17,15 @@ pub struct PlanDocument {
     pub assignments: Vec<Assignment>,
     /// Machines to buy.
     pub nodes_bought: Vec<NodesBought>,
+    /// Machines of pools that hold nothing afterwards and are not needed for a pool's `min`.
+    #[serde(default)]
+    pub nodes_returned: Vec<NodeReturned>,
+    /// What the same load would cost if every pool were bought anew; only where there are pools and time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cheapest_fleet: Option<CheapestFleet>,
+    /// How many replicas each workload that scales wants, and why.
+    #[serde(default)]
+    pub scaling: Vec<Scaled>,
     /// The difference to the present.
     pub changes: Vec<Change>,
     /// Indices of `changes` that run together, in order. A change may be spread over waves; it then appears in each.
@@ -84,10 +93,89 @@ pub struct NodesBought {
     pub pool: String,
     /// Instance type.
     pub instance: String,
-    /// Zone.
+    /// Zone; "" where the pool names none.
     pub zone: String,
     /// How many.
     pub count: u32,
+    /// Price of one per hour, millionths.
+    #[serde(default)]
+    pub price_micros: u64,
+    /// What they will hold; nothing where they are bought for the pool's `min` alone.
+    #[serde(default)]
+    pub holds: Vec<Held>,
+    /// Their names among the assignments, until they are there.
+    #[serde(default)]
+    pub nodes: Vec<String>,
+}
+
+/// Why a plan cannot be carried out as things are: it places replicas on machines that have to be bought first.
+pub fn needs_buying(bought: &[NodesBought]) -> Option<String> {
+    let needed: Vec<&NodesBought> = bought.iter().filter(|bought| !bought.holds.is_empty()).collect();
+    let count: u32 = needed.iter().map(|bought| bought.count).sum();
+    let what = |bought: &&NodesBought| {
+        let NodesBought { pool, instance, zone, count, .. } = bought;
+        let zone = if zone.is_empty() { String::new() } else { format!(" in zone {zone}") };
+        format!("{count} {instance}{zone} for pool {pool}")
+    };
+    let nodes = if count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
+    let what = needed.iter().map(what).collect::<Vec<_>>().join(", ");
+    (count > 0).then(|| format!("the plan buys {nodes}, and nothing here can buy them yet: {what}"))
+}
+
+/// Replicas of a workload on some nodes together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// `team/name`.
+    pub workload: String,
+    /// How many.
+    pub count: u32,
+}
+
+/// A machine to return.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReturned {
+    /// Pool.
+    pub pool: String,
+    /// The node.
+    pub node: String,
+    /// Zone; "" where it has none.
+    pub zone: String,
+    /// Saved per hour, millionths.
+    pub price_micros: u64,
+}
+
+/// What the same load would cost if no machine of a pool were there yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheapestFleet {
+    /// Per hour, millionths: of all nodes that would hold anything, those outside pools included.
+    pub cost_micros: u64,
+    /// No fleet that places as much and breaks as little can cost less.
+    pub bound_micros: u64,
+    /// Cost is bound.
+    pub proven: bool,
+    /// What would be bought.
+    pub nodes: Vec<NodesBought>,
+}
+
+/// What a `scale` comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scaled {
+    /// `team/name`.
+    pub workload: String,
+    /// What all its replicas use together, when it is known.
+    pub load_cpu_millis: Option<u64>,
+    /// The share of its reserved cpu that a replica should use, in thousandths.
+    pub target_cpu_permille: u32,
+    /// Fewest replicas.
+    pub min: u32,
+    /// Most replicas.
+    pub max: u32,
+    /// Replicas for the load; fewer are a shortage.
+    pub wanted: u32,
+    /// Replicas placed.
+    pub placed: u32,
+    /// The labels whose loss takes more replicas than the load does; empty where no more are placed.
+    pub survives: Vec<String>,
 }
 
 /// One kind of change.

@@ -20,6 +20,8 @@ pub struct Model {
     pub reserves: Vec<Reserve>,
     /// The `objective`, if one is given.
     pub objective: Option<Objective>,
+    /// `load` nodes, by the full name of the workload they are about.
+    pub loads: BTreeMap<String, Load>,
 }
 
 /// One top-level KDL node, before references are checked.
@@ -50,6 +52,8 @@ pub enum ItemKey {
     Reserve(String),
     /// The one `objective`.
     Objective,
+    /// `load "storefront/web"`, by full name.
+    Load(String),
 }
 
 /// The typed content of an item.
@@ -62,6 +66,7 @@ pub enum ItemBody {
     Constraint(ConstraintRule),
     Reserve(Reserve),
     Objective(Objective),
+    Load(Load),
 }
 
 /// Labels: key to value.
@@ -112,6 +117,8 @@ pub struct Pool {
     pub min: Option<Spanned<u32>>,
     /// Most machines.
     pub max: Option<Spanned<u32>>,
+    /// The whole `count` node, if there is one; what explanations point to.
+    pub count: Option<Span>,
     /// Labels of every machine.
     pub labels: Labels,
 }
@@ -123,8 +130,19 @@ pub struct Instance {
     pub name: Spanned<String>,
     /// What it has.
     pub capacity: Resources,
-    /// Price per hour.
+    /// Price per hour. A type without one is an error of the specs.
     pub price: Option<Spanned<Micros>>,
+    /// Of a burstable type: the share of its cpu that it sustains, in thousandths. Plans count on no more.
+    pub burst_baseline_permille: Option<Spanned<u32>>,
+}
+
+/// `load "storefront/web" cpu=7.2`: what is asked of a workload now, as observed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Load {
+    /// The full name of the workload.
+    pub workload: Spanned<String>,
+    /// Cpu that all its replicas use together.
+    pub cpu: Spanned<CpuMillis>,
 }
 
 /// Who owns workloads.

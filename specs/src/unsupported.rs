@@ -1,18 +1,12 @@
 //! What the language has and this version does not enforce yet. It is refused: a promise that is not kept would be worse.
 
-use crate::{CountOrPercent, Diagnostic, Item, ItemBody, Mounted, Replicas, Span, Workload};
+use crate::{CountOrPercent, Diagnostic, Item, ItemBody, Mounted, Span, Workload};
 
 /// An error for each construct that is understood but not enforced yet.
 pub fn unsupported(items: &[Item]) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     for item in items {
         match &item.body {
-            ItemBody::Pool(pool) => out.push(not_yet(
-                pool.name.span,
-                "`pool` is not supported yet",
-                "no machines are bought yet",
-                "list the machines there are as `node` blocks; `pool=` of a node may name any pool",
-            )),
             ItemBody::Reserve(reserve) => out.push(not_yet(
                 reserve.span,
                 "`reserve` is not supported yet",
@@ -20,6 +14,7 @@ pub fn unsupported(items: &[Item]) -> Vec<Diagnostic> {
                 "remove it; `survive loss-of=… keep=…` keeps replicas of a workload through a loss",
             )),
             ItemBody::Workload(one) => workload(one, &mut out),
+            ItemBody::Pool(_) | ItemBody::Load(_) => {}
             ItemBody::Node(_) | ItemBody::Team(_) | ItemBody::Constraint(_) | ItemBody::Objective(_) => {}
         }
     }
@@ -42,10 +37,6 @@ fn workload(workload: &Workload, out: &mut Vec<Diagnostic>) {
     if let Some(health) = &workload.health {
         let help = "remove it; a replica counts as healthy while its process runs, and is started again when it ends";
         out.push(not_yet(health.span, "`health` is not supported yet", "would not be checked", help));
-    }
-    if let Replicas::Scale { span, .. } = &workload.replicas {
-        let help = "write a fixed number: `replicas 3`";
-        out.push(not_yet(*span, "`scale` is not supported yet", "would not be scaled", help));
     }
     if let Some(schedule) = &workload.schedule {
         let help = "remove it: the job runs once, when it is applied";

@@ -38,7 +38,8 @@ pub(super) fn changes(state: &State, program: &Program, placed: &[Placed]) -> Ve
             .map(|placed| (program.nodes[placed.node].as_str(), placed.count))
             .collect();
         let runs = running.remove(name.as_str()).unwrap_or_default();
-        let difference = Difference { state, program, name, position, generation: generations[position] };
+        let (generation, placed) = (generations[position], wanted.values().sum());
+        let difference = Difference { state, program, name, position, generation, placed };
         changes.extend(difference.changes(&runs, &wanted));
     }
     for (name, nodes) in running {
@@ -79,6 +80,8 @@ struct Difference<'a> {
     name: &'a str,
     position: usize,
     generation: u64,
+    /// Replicas that the plan places.
+    placed: u32,
 }
 
 impl Difference<'_> {
@@ -149,7 +152,8 @@ impl Difference<'_> {
             nodes.entry(node).or_default().push(*index);
         }
         let running: usize = runs.values().map(Vec::len).sum();
-        let wanted = self.program.problem.workloads[self.position].wanted;
+        // A `survive` may need more than are wanted: then these are what should run.
+        let wanted = self.program.problem.workloads[self.position].wanted.max(self.placed);
         let why = match action {
             Action::Start if !self.state.workloads.contains_key(self.name) => format!("new{}", self.guided()),
             Action::Start => format!("{running} running, {wanted} wanted{}", self.guided()),

@@ -1,7 +1,7 @@
 //! The planner: files and a state in, an exact and proven plan out. Pure but for the solver's deadline; offline and server run this code.
 //!
 //! ```text
-//! State + files --sources--> Merged --program--> Problem --solver--> placement --changes--> Change --waves--> Step
+//! State + files --sources--> Merged --pools, program--> Problem --solver--> placement --changes--> Change --waves--> Step
 //!                                \--gates--> Denied                        \-- reasons --> Unplaced
 //! verify: the same pipeline with the plan's own assignments in place of the solver's
 //! ```
@@ -9,11 +9,14 @@
 mod changes;
 mod eligibility;
 mod explain;
+mod fleet;
 mod gates;
 mod offline;
+mod pools;
 mod program;
 mod reasons;
 mod resources;
+mod scaling;
 mod sources;
 mod template;
 mod verify;
@@ -111,16 +114,25 @@ pub fn plan(request: &Request<'_>) -> Result<PlanDocument, PlanError> {
     let begun = Instant::now();
     let Request { state, inputs, user, deadline } = request;
     let merged = sources::merge(state, inputs)?;
-    let program = program::program(state, &merged);
+    let offer = pools::offer(state, &merged);
+    let program = program::program(&offer.state, &merged);
     let mut denied = gates::deploy(state, &merged, &program, user);
-    let options = SolveOptions { time_limit: *deadline, explain: true, ..SolveOptions::default() };
+    // What the cheapest fleet costs is asked afterwards, in the rest of the time.
+    let time_limit = if merged.model.pools.is_empty() { *deadline } else { *deadline * 3 / 4 };
+    let options = SolveOptions { time_limit, explain: true, ..SolveOptions::default() };
     let solution = hyphae_solver::solve(&program.problem, &options)?;
     let steps = Ordered::new(state, &merged, &program, &solution.placed)?;
-    let cost = cost(state, &program, &solution.placed);
+    let fleet = fleet::fleet(&merged, &program, &offer, &solution.placed);
+    let cost = fleet::cost(state, &merged, &program, &fleet, &solution.placed);
     if denied.is_empty() && !steps.changes.is_empty() {
         denied = gates::apply(&merged, user, disrupted(&steps.changes), cost_change(cost));
     }
     let mut document = document(state, inputs, &merged, &program, &solution, steps, cost, denied);
+    let time_left = deadline.saturating_sub(begun.elapsed());
+    document.cheapest_fleet = fleet::cheapest(state, &merged, (&solution, &fleet, cost), time_left);
+    document.scaling = scaling::scaled(&merged, &program, &solution.placed);
+    document.notes.extend(offer.notes);
+    (document.nodes_bought, document.nodes_returned) = (fleet.bought, fleet.returned);
     document.solve.millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(document)
 }
@@ -165,7 +177,7 @@ fn budgets(state: &State, merged: &Merged, program: &Program, placed: &[Placed])
     let placed_of = placed_of(program, placed);
     let workloads = merged.model.workloads.iter().enumerate();
     let budget = |(position, (name, workload)): (usize, (&String, &hyphae_specs::Workload))| {
-        let wanted = program.problem.workloads[position].wanted;
+        let wanted = program.problem.workloads[position].wanted.max(placed_of[position]);
         let unavailable = workload.update.max_unavailable.as_ref().map_or(CountOrPercent::Count(1), |max| max.value);
         let unavailable_max = unavailable.of(wanted).max(1);
         (name.clone(), Budget { unavailable_max, placed: placed_of[position], generation: generations[position] })
@@ -176,15 +188,6 @@ fn budgets(state: &State, merged: &Merged, program: &Program, placed: &[Placed])
 fn disrupted(changes: &[Change]) -> u64 {
     let stops = changes.iter().filter(|change| change.action != Action::Start);
     stops.map(|change| u64::from(change.count)).sum()
-}
-
-/// Price of the nodes that hold anything, before and after.
-fn cost(state: &State, program: &Program, placed: &[Placed]) -> CostChange {
-    let before: BTreeSet<&str> = state.replicas.values().map(|replica| replica.node.as_str()).collect();
-    let before = before.iter().filter_map(|node| state.nodes.get(*node)).map(|node| node.price_micros).sum();
-    let after: BTreeSet<usize> = placed.iter().map(|placed| placed.node).collect();
-    let after = after.iter().map(|node| program.problem.nodes[*node].price_micros).sum();
-    CostChange { before_micros: before, after_micros: after }
 }
 
 fn cost_change(cost: CostChange) -> i64 {
@@ -215,9 +218,16 @@ fn document(
         tiers: solution.tiers.iter().map(tier_entry).collect(),
         assignments: assignments(program, &solution.placed),
         nodes_bought: Vec::new(),
+        nodes_returned: Vec::new(),
+        cheapest_fleet: None,
+        scaling: Vec::new(),
         waves: steps.change_indices(),
         changes: steps.changes,
-        unplaced: solution.shortages.iter().map(|shortage| reasons::unplaced(merged, program, shortage)).collect(),
+        unplaced: solution
+            .shortages
+            .iter()
+            .map(|shortage| reasons::unplaced(merged, program, &solution.placed, shortage))
+            .collect(),
         denied,
         cost,
         solve: SolveEntry {
@@ -286,13 +296,14 @@ fn records(state: &State, merged: &Merged, program: &Program, placed: &[Placed])
     let placed_of = placed_of(program, placed);
     let workloads = merged.model.workloads.iter().enumerate();
     let record = |(position, (name, workload)): (usize, (&String, &hyphae_specs::Workload))| {
-        let wanted = program.problem.workloads[position].wanted;
+        let (wanted, placed) = (program.problem.workloads[position].wanted, placed_of[position]);
         let generation = generations[position];
         let record = WorkloadRecord {
             service_id: state.workloads.get(name).map_or(0, |record| record.service_id),
             kind: workload.kind.as_str().to_owned(),
-            wanted,
-            unplaced: wanted.saturating_sub(placed_of[position]),
+            // More than wanted are placed where a `survive` needs them: then these should run.
+            wanted: wanted.max(placed),
+            unplaced: wanted.saturating_sub(placed),
             generation,
             templates: BTreeMap::from([(generation, program.templates[position].clone())]),
             finished: BTreeMap::new(),

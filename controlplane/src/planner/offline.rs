@@ -1,4 +1,4 @@
-//! Turns an inventory of `node` blocks into a state, so that planning offline runs the very code that a server runs.
+//! Turns an inventory of `node` blocks, pools and loads into a state, so that planning offline runs the very code that a server runs.
 
 use super::PlanError;
 use super::resources::capacity_record;
@@ -11,18 +11,21 @@ use std::net::Ipv6Addr;
 /// Addresses of an offline plan are of this prefix: the documentation's, since nothing will run there.
 const OFFLINE_PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0);
 
-/// A state with the inventory's nodes, on which nothing runs.
+/// A state with the inventory's nodes, on which nothing runs. Its pools and loads are what a cluster would have stored.
 ///
 /// # Errors
-/// Every problem in the files, and anything in them that is not a `node`.
+/// Every problem in the files, and anything in them that is not a `node`, `pool` or `load`.
 pub fn offline_state(inventory: &[InputFile]) -> Result<State, PlanError> {
     let source = |file: &InputFile| Source { name: file.file.clone(), text: file.text.clone(), first_line: 1 };
     let sources = Sources(inventory.iter().map(source).collect());
     let (items, mut diagnostics) = hyphae_specs::parse(&sources);
     diagnostics.extend(hyphae_specs::unsupported(&items));
-    diagnostics.extend(items.iter().filter(|item| !matches!(item.key, ItemKey::Node(_))).map(not_a_node));
-    let nodes: Vec<Item> = items.into_iter().filter(|item| matches!(item.key, ItemKey::Node(_))).collect();
-    let (model, found) = hyphae_specs::resolve(nodes);
+    diagnostics.extend(items.iter().filter_map(not_a_node));
+    let stored = items.iter().filter(|item| matches!(item.key, ItemKey::Pool(_) | ItemKey::Load(_)));
+    let objects = stored.cloned().collect::<Vec<_>>();
+    let objects = super::sources::stored_texts(&objects, &sources);
+    let machines = items.into_iter().filter(|item| not_a_node(item).is_none()).collect();
+    let (model, found) = hyphae_specs::resolve(machines);
     diagnostics.extend(found);
     diagnostics.retain(|found| found.severity == Severity::Error);
     if !diagnostics.is_empty() {
@@ -43,19 +46,19 @@ pub fn offline_state(inventory: &[InputFile]) -> Result<State, PlanError> {
         (name.clone(), record)
     };
     let nodes: BTreeMap<String, NodeRecord> = model.nodes.iter().enumerate().map(record).collect();
-    Ok(State { prefix: Some(OFFLINE_PREFIX), next_node_id: nodes.len() as u32 + 1, nodes, ..State::default() })
+    Ok(State { prefix: Some(OFFLINE_PREFIX), next_node_id: nodes.len() as u32 + 1, nodes, objects, ..State::default() })
 }
 
-fn not_a_node(item: &Item) -> Diagnostic {
+fn not_a_node(item: &Item) -> Option<Diagnostic> {
     let what = match &item.body {
+        ItemBody::Node(_) | ItemBody::Pool(_) | ItemBody::Load(_) => return None,
         ItemBody::Workload(workload) => workload.kind.as_str(),
         ItemBody::Team(_) => "team",
-        ItemBody::Pool(_) => "pool",
         ItemBody::Constraint(_) => "constraint",
         ItemBody::Reserve(_) => "reserve",
         ItemBody::Objective(_) => "objective",
-        ItemBody::Node(_) => "node",
     };
-    Diagnostic::error("hyphae::not_a_node", item.span, format!("a `{what}` in the inventory"), "not a machine")
-        .help("an inventory holds only `node` blocks; give this file among the FILES to plan")
+    let message = format!("a `{what}` in the inventory");
+    let help = "an inventory holds only `node`, `pool` and `load`; give this file among the FILES to plan";
+    Some(Diagnostic::error("hyphae::not_a_node", item.span, message, "not a machine").help(help))
 }

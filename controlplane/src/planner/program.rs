@@ -4,6 +4,7 @@ use super::eligibility::{Eligibility, Ineligible};
 use super::resources::{ResourceKey, ResourceTable};
 use super::sources::Merged;
 use super::template::template;
+use super::{pools, scaling};
 use crate::state::{State, Template};
 use hyphae_solver::{Constraint, NodeIdx, Objective, Placed, Problem, Rule, Shape, Topology, TopologyIdx, WorkloadIdx};
 use hyphae_specs::{PlaceKind, PlaceRule, Replicas, Sources, Span, Strategy, Workload, WorkloadKind};
@@ -68,15 +69,21 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
     };
     let mut solver_workloads = Vec::new();
     let mut ineligible = Vec::new();
+    let mut daemons = Vec::new();
     for (position, (name, workload)) in merged.model.workloads.iter().enumerate() {
         let held = |node: NodeIdx| current.contains_key(&(position, node));
-        let (eligible, reasons) = eligibility.of(workload, held);
-        let wanted = wanted(state, name, workload, &templates[position], eligible.len());
+        let (mut eligible, reasons) = eligibility.of(workload, held);
+        if matches!(workload.kind, WorkloadKind::Daemon) {
+            let here = pools::only_here(state, &eligible);
+            daemons.push((resources.demand(name, &templates[position]), std::mem::replace(&mut eligible, here)));
+        }
+        let wanted = wanted(state, merged, name, &templates[position], eligible.len());
         builder.wanted.push(wanted);
         solver_workloads.push(hyphae_solver::Workload {
             name: name.clone(),
             demand: resources.demand(name, &templates[position]),
             wanted,
+            surplus_max: scaling::surplus_max(merged, name, workload),
             priority: workload.priority.as_ref().map_or(0, |priority| priority.value),
             move_weight: workload.move_weight.as_ref().map_or(1, |weight| weight.value),
             eligible,
@@ -92,9 +99,14 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
     }
     builder.quotas(&resources);
     builder.all_or_nothing();
+    for (constraint, origin) in pools::limits(state, merged) {
+        builder.constraints.push(constraint);
+        builder.origins.push(origin);
+    }
 
     let held = held(state, &nodes, &workloads, &resources, &current);
-    let solver_nodes = solver_nodes(state, &nodes, &workloads, &resources, &current, &builder.topologies);
+    let mut solver_nodes = solver_nodes(state, &nodes, &workloads, &resources, &current, &builder.topologies);
+    pools::set_aside(&mut solver_nodes, &daemons);
     let problem = Problem {
         resources: resources.solver_resources(),
         topologies: builder.topologies.list,
@@ -184,8 +196,9 @@ fn solver_nodes(
         hyphae_solver::Node {
             name: name.clone(),
             capacity: resources.capacity(name, record, held),
-            price_micros: record.price_micros,
+            price_micros: pools::counted_price(state, record),
             domains: topologies.of_node.iter().map(|domains| domains[position]).collect(),
+            standing: pools::standing(record),
             ..hyphae_solver::Node::default()
         }
     };
@@ -193,10 +206,13 @@ fn solver_nodes(
 }
 
 /// How many replicas are wanted. A job's that have ended are not wanted again, unless what it runs has changed since.
-fn wanted(state: &State, name: &str, workload: &Workload, template: &Template, eligible_nodes: usize) -> u32 {
+fn wanted(state: &State, merged: &Merged, name: &str, template: &Template, eligible_nodes: usize) -> u32 {
+    let workload = &merged.model.workloads[name];
     let configured = match &workload.replicas {
         Replicas::Fixed(count) => count.value,
-        Replicas::Scale { min, .. } => min.value,
+        Replicas::Scale { min, .. } => {
+            scaling::scaling(merged, name, workload).map_or(min.value, |scaling| scaling.wanted)
+        }
         Replicas::PerNode => eligible_nodes as u32,
     };
     let finished = state.workloads.get(name).map_or(0, |record| {
@@ -297,22 +313,23 @@ impl Builder<'_> {
                 to: vec![self.index[&to.value]],
                 topology: self.topologies.position(within),
             },
-            PlaceKind::Survive { loss_of, keep } => Rule::LimitPerDomain {
-                workloads: vec![position],
+            PlaceKind::Survive { loss_of, keep } => Rule::Survive {
+                workload: position,
                 topology: self.topologies.position(loss_of),
-                limit: self.survivable(position, workload, keep.value),
+                keep: self.kept(position, workload, keep.value),
             },
         };
         self.push(rule_of, weight, rule.span);
     }
 
-    /// How many replicas a domain may hold so that `keep` remain when it is lost. What a job has finished needs no keeping.
-    fn survivable(&self, position: WorkloadIdx, workload: &Workload, keep: hyphae_specs::CountOrPercent) -> u32 {
+    /// How many of the replicas wanted must remain. What a job has finished needs no keeping.
+    fn kept(&self, position: WorkloadIdx, workload: &Workload, keep: hyphae_specs::CountOrPercent) -> u32 {
+        let wanted = self.wanted[position];
         let configured = match &workload.replicas {
             Replicas::Fixed(count) => count.value,
-            _ => self.wanted[position],
+            Replicas::Scale { .. } | Replicas::PerNode => wanted,
         };
-        configured.saturating_sub(keep.of(configured))
+        keep.of(configured).saturating_sub(configured.saturating_sub(wanted))
     }
 
     fn quotas(&mut self, resources: &ResourceTable) {

@@ -4,14 +4,21 @@ use super::program::{Origin, Program};
 use super::resources::ResourceKey;
 use super::sources::Merged;
 use crate::plan::{Conflict, RepairEntry, Unplaced};
-use hyphae_solver::{Cause, NodeIdx, Repair, Shortage, WorkloadIdx};
+use hyphae_solver::{Cause, NodeIdx, Placed, Repair, Shortage, WorkloadIdx};
 use hyphae_specs::{Span, Workload};
 
 /// A solver's shortage as an entry of the plan.
-pub(super) fn unplaced(merged: &Merged, program: &Program, shortage: &Shortage) -> Unplaced {
+pub(super) fn unplaced(merged: &Merged, program: &Program, placed: &[Placed], shortage: &Shortage) -> Unplaced {
     // That no node is allowed at all needs no solver to be seen, and is all there is to say.
     let nowhere_allowed = program.problem.workloads[shortage.workload].eligible.is_empty();
-    let causes = if nowhere_allowed { &[Cause::NotEligible][..] } else { &shortage.conflict };
+    let mut causes = if nowhere_allowed { vec![Cause::NotEligible] } else { shortage.conflict.clone() };
+    // What a pool could still offer is of no use when it is full; the solver takes that limit for granted.
+    let full = super::pools::reached(program, placed, shortage.workload);
+    if !full.is_empty() {
+        causes.iter_mut().for_each(|cause| super::pools::without_offers(program, placed, shortage.workload, cause));
+        let full = full.into_iter().map(Cause::Rule);
+        causes.extend(full.filter(|full| !shortage.conflict.contains(full)).collect::<Vec<_>>());
+    }
     Unplaced {
         workload: program.workloads[shortage.workload].clone(),
         count: shortage.missing,

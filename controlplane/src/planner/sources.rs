@@ -37,6 +37,7 @@ pub(super) fn object_key(key: &ItemKey) -> String {
         ItemKey::Constraint(name) => format!("constraint/{name}"),
         ItemKey::Reserve(name) => format!("reserve/{name}"),
         ItemKey::Objective => "objective".to_owned(),
+        ItemKey::Load(name) => format!("load/{name}"),
     }
 }
 
@@ -130,7 +131,7 @@ fn supersede(items: Vec<Item>, new_sources: usize, deleted: &BTreeSet<String>) -
     items.into_iter().filter(stays).collect()
 }
 
-fn stored_texts(items: &[Item], sources: &Sources) -> BTreeMap<String, StoredSource> {
+pub(super) fn stored_texts(items: &[Item], sources: &Sources) -> BTreeMap<String, StoredSource> {
     let stored = |item: &Item| {
         let position = sources.position(item.span);
         StoredSource { file: position.file, line: position.line, text: sources.slice(item.span).to_owned() }

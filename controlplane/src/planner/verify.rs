@@ -37,6 +37,9 @@ pub enum VerifyError {
     /// The checker finds constraints broken.
     #[error("the plan breaks constraints: {}", .0.join("; "))]
     Broken(Vec<String>),
+    /// It places replicas on machines that have to be bought first.
+    #[error("{0}; add the nodes to the cluster and plan again")]
+    NotThere(String),
     /// Its changes or waves are not those its assignments lead to.
     #[error(
         "the plan's {0} are not what its assignments lead to; it was altered or made by another version: plan again"
@@ -53,17 +56,22 @@ pub fn verify(state: &State, document: &PlanDocument, user: &UserFacts) -> Resul
         return Err(VerifyError::Moved { planned: document.revision, current: state.revision });
     }
     let merged = super::sources::merge(state, &document.inputs)?;
-    let program = super::program::program(state, &merged);
+    let offer = super::pools::offer(state, &merged);
+    let program = super::program::program(&offer.state, &merged);
     let placed = placed(&program, document)?;
     hyphae_solver::verify(&program.problem, &placed)
         .map_err(|violations| VerifyError::Broken(violations.iter().map(|v| violation_text(&program, v)).collect()))?;
     let steps = Ordered::new(state, &merged, &program, &placed)?;
     let mut denied = super::gates::deploy(state, &merged, &program, user);
-    let cost_change = super::cost_change(super::cost(state, &program, &placed));
+    let fleet = super::fleet::fleet(&merged, &program, &offer, &placed);
+    let cost_change = super::cost_change(super::fleet::cost(state, &merged, &program, &fleet, &placed));
     denied.extend(super::gates::apply(&merged, user, super::disrupted(&steps.changes), cost_change));
     if let Some(first) = denied.first() {
         let policy = first.policy.as_ref().map(|policy| format!(" (policy \"{policy}\")")).unwrap_or_default();
         return Err(VerifyError::Denied(format!("{}{policy}", first.message)));
+    }
+    if let Some(why) = crate::plan::needs_buying(&fleet.bought) {
+        return Err(VerifyError::NotThere(why));
     }
     if steps.changes != document.changes {
         return Err(VerifyError::Altered("changes"));

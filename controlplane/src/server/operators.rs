@@ -90,9 +90,11 @@ fn verify_status(error: &VerifyError) -> Status {
     match error {
         VerifyError::Denied(_) => Status::permission_denied(text),
         VerifyError::Sources(_) => Status::invalid_argument(text),
-        VerifyError::Moved { .. } | VerifyError::Unknown { .. } | VerifyError::Broken(_) | VerifyError::Altered(_) => {
-            Status::failed_precondition(text)
-        }
+        VerifyError::Moved { .. }
+        | VerifyError::Unknown { .. }
+        | VerifyError::Broken(_)
+        | VerifyError::NotThere(_)
+        | VerifyError::Altered(_) => Status::failed_precondition(text),
     }
 }
 

@@ -1,14 +1,14 @@
-//! What there is to run on, and who owns what: `node`, `pool`, `team`, and the amounts all of them speak of.
+//! What there is to run on, and who owns what: `node`, `team`, and the amounts all of them speak of. Machines that can be had: `pool`.
 
 use super::cursor::{Cx, Fields, Value};
 use super::value::{COUNT_MAX, Zero};
 use crate::diagnostic::did_you_mean;
-use crate::{Instance, Labels, Node, Pool, Resources, Span, Spanned, Team};
+use crate::{Labels, Node, Resources, Span, Spanned, Team};
 use kdl::{KdlNode, KdlValue};
 use std::collections::BTreeMap;
 
 /// Labels every node has by itself.
-const IMPLIED_NODE_LABELS: [&str; 2] = ["node", "pool"];
+pub(super) const IMPLIED_NODE_LABELS: [&str; 2] = ["node", "pool"];
 
 /// `node "n1" pool="general" price=0.0725 { capacity …; labels …; taint … }`
 pub(super) fn node(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Node> {
@@ -46,7 +46,7 @@ fn machine_capacity(cx: &mut Cx<'_>, node: &KdlNode) -> Resources {
     capacity
 }
 
-fn require_cpu_and_memory(cx: &mut Cx<'_>, fields: &Fields) {
+pub(super) fn require_cpu_and_memory(cx: &mut Cx<'_>, fields: &Fields) {
     for (name, example) in [("cpu", "cpu=4"), ("memory", "memory=\"16GiB\"")] {
         if !fields.has(name) {
             let message = format!("a machine needs `{name}=`");
@@ -59,45 +59,6 @@ fn require_cpu_and_memory(cx: &mut Cx<'_>, fields: &Fields) {
             );
         }
     }
-}
-
-/// `pool "general" { instance …; zones …; count …; labels … }`
-pub(super) fn pool(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Pool> {
-    let mut fields = cx.fields(node);
-    let name = fields.required_arg(cx, "a name", "pool \"general\" { … }");
-    let name = name.and_then(|value| cx.name(&value, "the name of a pool"));
-    cx.finish(fields);
-    let (mut instances, mut zones) = (Vec::new(), Vec::new());
-    let (mut min, mut max, mut own_labels) = (None, None, Labels::new());
-    for child in cx.children(node, &["zones", "count"], &["instance", "labels"]) {
-        match child.name().value() {
-            "instance" => {
-                if let Some(instance) = instance(cx, child) {
-                    instances.push(instance);
-                }
-            }
-            "zones" => {
-                zones = texts(cx, child, "a zone", "zones \"a\" \"b\"");
-            }
-            "count" => (min, max) = bounds(cx, child),
-            _ => labels(cx, child, &mut own_labels, &IMPLIED_NODE_LABELS),
-        }
-    }
-    unique(cx, instances.iter().map(|one| &one.name), "instance");
-    unique(cx, &zones, "zone");
-    Some(Pool { name: name?, instances, zones, min, max, labels: own_labels })
-}
-
-fn instance(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Instance> {
-    let mut fields = cx.fields(node);
-    cx.no_children(node);
-    let name = fields.required_arg(cx, "a type", "instance \"c7g.large\" cpu=2 memory=\"4GiB\" price=0.0725");
-    let name = name.and_then(|value| cx.full_text(&value, "the type of an instance"));
-    let price = fields.prop("price").and_then(|value| cx.price(&value, "the price"));
-    let capacity = amounts(cx, &mut fields, &Amounts { zero: Zero::Refused, replicas: true });
-    require_cpu_and_memory(cx, &fields);
-    cx.finish(fields);
-    Some(Instance { name: name?, capacity, price })
 }
 
 /// `min=3 max=40`, of which either may be missing and none may contradict the other.

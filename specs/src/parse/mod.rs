@@ -7,6 +7,7 @@ mod cursor;
 mod image;
 mod inventory;
 mod place;
+mod pool;
 mod rules;
 mod value;
 mod workload;
@@ -17,7 +18,8 @@ use cursor::Cx;
 use kdl::KdlNode;
 
 /// The top-level nodes of the language.
-const TOP_LEVEL: [&str; 9] = ["node", "pool", "team", "service", "job", "daemon", "constraint", "reserve", "objective"];
+const TOP_LEVEL: [&str; 10] =
+    ["node", "pool", "team", "service", "job", "daemon", "constraint", "reserve", "objective", "load"];
 
 /// Reads every source: one item for each top-level KDL node, and everything that is wrong with any of them.
 pub fn parse(sources: &Sources) -> (Vec<Item>, Vec<Diagnostic>) {
@@ -60,7 +62,7 @@ fn item(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Item> {
     let span = cx.node_span(node);
     let body = match node.name().value() {
         "node" => ItemBody::Node(inventory::node(cx, node)?),
-        "pool" => ItemBody::Pool(inventory::pool(cx, node)?),
+        "pool" => ItemBody::Pool(pool::pool(cx, node)?),
         "team" => ItemBody::Team(inventory::team(cx, node)?),
         "service" => ItemBody::Workload(Box::new(workload::workload(cx, node, WorkloadKind::Service)?)),
         "job" => ItemBody::Workload(Box::new(workload::workload(cx, node, WorkloadKind::Job)?)),
@@ -68,6 +70,7 @@ fn item(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Item> {
         "constraint" => ItemBody::Constraint(rules::constraint(cx, node)?),
         "reserve" => ItemBody::Reserve(rules::reserve(cx, node)?),
         "objective" => ItemBody::Objective(rules::objective(cx, node)),
+        "load" => ItemBody::Load(pool::load(cx, node)?),
         unknown => {
             let message = format!("there is no top-level node called `{}`", short(unknown));
             cx.error("hyphae::unknown_node", cx.name_span(node), message, "unknown node", suggest(unknown, TOP_LEVEL));
@@ -82,6 +85,7 @@ fn item(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Item> {
         ItemBody::Constraint(rule) => ItemKey::Constraint(rule.name.value.clone()),
         ItemBody::Reserve(reserve) => ItemKey::Reserve(reserve.loss_of.value.clone()),
         ItemBody::Objective(_) => ItemKey::Objective,
+        ItemBody::Load(load) => ItemKey::Load(load.workload.value.clone()),
     };
     Some(Item { key, span, body })
 }

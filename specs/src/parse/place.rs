@@ -297,7 +297,7 @@ fn survive(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<PlaceKind> {
 }
 
 /// `"cache"` or `"payments/cache"`, as written.
-fn workload_name(cx: &mut Cx<'_>, value: &Value) -> Option<Spanned<String>> {
+pub(super) fn workload_name(cx: &mut Cx<'_>, value: &Value) -> Option<Spanned<String>> {
     let text = cx.text(value, "the name of a workload")?;
     let parts: Vec<&str> = text.split('/').collect();
     let fault = match parts.as_slice() {

@@ -2,6 +2,7 @@
 
 mod contradictions;
 mod cycles;
+mod loads;
 mod references;
 mod selection;
 
@@ -27,6 +28,7 @@ pub fn resolve(items: Vec<Item>) -> (Model, Vec<Diagnostic>) {
     }
     references::resolve(&mut model, &mut out);
     contradictions::find(&model, &mut out);
+    loads::find(&model, &mut out);
     cycles::find(&model, &mut out);
     out.sort_by_key(|diagnostic| diagnostic.span);
     (model, out)
@@ -41,6 +43,7 @@ fn add(model: &mut Model, item: Item) {
         ItemBody::Constraint(rule) => drop(model.constraints.insert(rule.name.value.clone(), rule)),
         ItemBody::Reserve(reserve) => model.reserves.push(reserve),
         ItemBody::Objective(objective) => model.objective = Some(objective),
+        ItemBody::Load(load) => drop(model.loads.insert(load.workload.value.clone(), load)),
     }
 }
 
@@ -53,6 +56,7 @@ fn name_span(item: &Item) -> Span {
         ItemBody::Workload(workload) => workload.name.span,
         ItemBody::Constraint(rule) => rule.name.span,
         ItemBody::Reserve(reserve) => reserve.loss_of.span,
+        ItemBody::Load(load) => load.workload.span,
         ItemBody::Objective(objective) => Span { len: objective.span.len.min("objective".len()), ..objective.span },
     }
 }
@@ -68,6 +72,7 @@ fn twice(key: &ItemKey, again: Span, first: Span) -> Diagnostic {
         ),
         ItemKey::Constraint(name) => (format!("there are two constraints \"{name}\""), "rename one of them"),
         ItemKey::Reserve(label) => (format!("the loss of any {label} is reserved for twice"), "keep one of them"),
+        ItemKey::Load(name) => (format!("the load of \"{name}\" is given twice"), "keep one of them"),
         ItemKey::Objective => ("there are two objectives".to_owned(), "keep one: there is one cluster"),
     };
     Diagnostic::error("hyphae::duplicate", again, message, "given again here")

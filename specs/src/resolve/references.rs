@@ -159,8 +159,9 @@ fn extras_exist(model: &Model, out: &mut Vec<Diagnostic>) {
     if model.nodes.is_empty() {
         return;
     }
-    let offered: BTreeSet<&str> =
-        model.nodes.values().flat_map(|node| node.capacity.extras.keys()).map(String::as_str).collect();
+    let instances = model.pools.values().flat_map(|pool| &pool.instances).map(|instance| &instance.capacity);
+    let machines = model.nodes.values().map(|node| &node.capacity).chain(instances);
+    let offered: BTreeSet<&str> = machines.flat_map(|capacity| capacity.extras.keys()).map(String::as_str).collect();
     for workload in model.workloads.values() {
         for (name, amount) in &workload.resources.extras {
             if out.len() < PROBLEMS_MAX && !offered.contains(name.as_str()) {

@@ -24,12 +24,10 @@ fn exactly_what_is_not_enforced_yet_is_refused() {
     assert_eq!(
         refused,
         [
-            "`pool` is not supported yet",
             "`config` is not supported yet",
             "`secret` is not supported yet",
             "`health` is not supported yet",
             "`max-surge` above 0 is not supported yet",
-            "`scale` is not supported yet",
             "`schedule` is not supported yet",
             "`reserve` is not supported yet",
         ]

@@ -3,6 +3,7 @@
 mod bad_input;
 mod documentation;
 mod language;
+mod pools;
 mod properties;
 mod references;
 mod reports;

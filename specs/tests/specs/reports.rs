@@ -31,7 +31,7 @@ fn a_name_given_in_two_files_of_which_one_is_a_fragment() {
 
 #[test]
 fn a_construct_that_is_not_supported_yet_beside_a_warning() {
-    let text = "service \"web\" {\n    image \"web:1\"\n    scale min=3 max=40 {\n        target cpu=0.6\n    }\n}\nconstraint \"c\" {\n    applies-to tier=\"frontend\"\n    spread over=\"zone\"\n}\n";
+    let text = "service \"web\" {\n    image \"web:1\"\n    health http=\"/\" port=\"http\"\n    port \"http\" 80\n}\nconstraint \"c\" {\n    applies-to tier=\"frontend\"\n    spread over=\"zone\"\n}\n";
     insta::assert_snapshot!(report(&sources(text)));
 }
 

@@ -21,7 +21,7 @@ pub(in crate::planner) fn check(
     budgets: &BTreeMap<String, Budget>,
     may_break: impl Fn(usize) -> bool,
 ) -> Option<String> {
-    let mut stage = Stage::new(state, program);
+    let mut stage = Stage::new(state, program, placed);
     let excused = [stage.violations(), hyphae_solver::check(&program.problem, placed)].concat();
     let floors = stage.floors(budgets);
     for (number, wave) in waves.iter().enumerate() {
@@ -74,7 +74,7 @@ struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
-    fn new(state: &State, program: &'a Program) -> Self {
+    fn new(state: &State, program: &'a Program, placed: &[Placed]) -> Self {
         let problem = Problem {
             resources: program.problem.resources.clone(),
             topologies: program.problem.topologies.clone(),
@@ -102,7 +102,7 @@ impl<'a> Stage<'a> {
             };
             stage.replicas.insert(id.clone(), (of, node));
         }
-        stage.add_rules();
+        stage.add_rules(placed);
         stage
     }
 
@@ -121,7 +121,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The limits, over all that stands for their workloads.
-    fn add_rules(&mut self) {
+    fn add_rules(&mut self, placed: &[Placed]) {
         let standing = |position: usize| -> Vec<usize> {
             let name = &self.program.workloads[position];
             self.stands_for.iter().filter(|((of, _), _)| of == name).map(|(_, workload)| *workload).collect()
@@ -134,6 +134,14 @@ impl<'a> Stage<'a> {
                 Rule::LimitPerDomain { workloads, topology, limit } if constraint.weight.is_none() => {
                     let workloads = workloads.iter().flat_map(|workload| standing(*workload)).collect();
                     Rule::LimitPerDomain { workloads, topology: *topology, limit: *limit }
+                }
+                // As many as a domain may hold in the end, it may hold on the way.
+                Rule::Survive { workload, topology, keep } if constraint.weight.is_none() => {
+                    let wanted = self.program.problem.workloads[*workload].wanted;
+                    let in_the_end: u32 =
+                        placed.iter().map(|entry| if entry.workload == *workload { entry.count } else { 0 }).sum();
+                    let limit = in_the_end.max(wanted) - wanted.min(*keep);
+                    Rule::LimitPerDomain { workloads: standing(*workload), topology: *topology, limit }
                 }
                 Rule::SeparateFrom { a, b, topology, limit: 0 } if constraint.weight.is_none() && a != b => {
                     let pairs = standing(*a).into_iter().flat_map(|a| standing(*b).into_iter().map(move |b| (a, b)));

@@ -34,6 +34,13 @@ impl Limits {
                 Rule::LimitPerDomain { workloads, topology, limit } => {
                     limits.at_most(problem, placed, workloads, (domain(*topology), domains(*topology)), *limit);
                 }
+                Rule::Survive { workload, topology, keep } => {
+                    let wanted = problem.workloads[*workload].wanted;
+                    let of_workload = placed.iter().filter(|entry| entry.workload == *workload);
+                    let most = of_workload.map(|entry| entry.count).sum::<u32>().max(wanted);
+                    let limit = most - (*keep).min(wanted);
+                    limits.at_most(problem, placed, &[*workload], (domain(*topology), domains(*topology)), limit);
+                }
                 Rule::SeparateFrom { a, b, topology, limit } => {
                     limits.apart(problem, placed, (*a, *b), (domain(*topology), domains(*topology)), *limit);
                 }
