@@ -375,7 +375,6 @@ pool "general" {
     zones "a" "b"
     count min=3 max=40
 }
-reserve survive-loss-of="zone"
 "#;
     check("unsupported", &[("web.kdl", text)], &["validate", "web.kdl"]);
 }

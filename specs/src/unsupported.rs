@@ -13,14 +13,14 @@ pub fn unsupported(items: &[Item]) -> Vec<Diagnostic> {
                 "no machines are bought yet",
                 "list the machines there are as `node` blocks; `pool=` of a node may name any pool",
             )),
-            ItemBody::Reserve(reserve) => out.push(not_yet(
-                reserve.span,
-                "`reserve` is not supported yet",
-                "no spare capacity is held back yet",
-                "remove it; `survive loss-of=… keep=…` keeps replicas of a workload through a loss",
-            )),
             ItemBody::Workload(one) => workload(one, &mut out),
-            ItemBody::Node(_) | ItemBody::Team(_) | ItemBody::Constraint(_) | ItemBody::Objective(_) => {}
+            ItemBody::Node(_)
+            | ItemBody::Team(_)
+            | ItemBody::Constraint(_)
+            | ItemBody::Reserve(_)
+            | ItemBody::Safety(_)
+            | ItemBody::Balance(_)
+            | ItemBody::Objective(_) => {}
         }
     }
     out

@@ -13,6 +13,7 @@ mod gates;
 mod offline;
 mod program;
 mod reasons;
+mod reserves;
 mod resources;
 mod sources;
 mod template;
