@@ -367,7 +367,6 @@ job "report" {
     image "x/report:1"
     schedule "0 3 * * *"
 }
-reserve survive-loss-of="zone"
 "#;
     check("unsupported", &[("web.kdl", text)], &["validate", "web.kdl"]);
 }

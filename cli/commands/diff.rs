@@ -94,6 +94,8 @@ fn key_words(key: &ItemKey) -> String {
         ItemKey::Workload(name) => format!("workload {name}"),
         ItemKey::Constraint(name) => format!("constraint {name}"),
         ItemKey::Reserve(name) => format!("reserve {name}"),
+        ItemKey::Safety => "safety".to_string(),
+        ItemKey::Balance => "balance".to_string(),
         ItemKey::Objective => "objective".to_string(),
         ItemKey::Load(name) => format!("load {name}"),
     }

@@ -160,6 +160,7 @@ mod tests {
             price_micros: 0,
             prefix: "fd00::".parse().unwrap(),
             schedulable: true,
+            devices: BTreeMap::new(),
         }
     }
 

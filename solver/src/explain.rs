@@ -191,6 +191,7 @@ impl Explainer<'_, '_> {
             }
             causes.extend(layout.forbidden_by(workload, *node, false).map(Cause::Rule));
         }
+        causes.extend(crate::survival::in_the_way(layout, workload).into_iter().map(Cause::Rule));
         let constraints = &self.instance.problem.constraints;
         for rule in &self.instance.rules_of[workload] {
             let all = matches!(constraints[*rule].rule, Rule::AllOrNothing { .. });

@@ -1,8 +1,10 @@
 //! A valid problem with what every stage looks up: who may be where, what the present state excuses, which rules name whom.
 
+use crate::survival::Survival;
 use crate::{Constraint, DeviceDemand, DeviceTake, Problem, Rule, Violation, Workload, excused};
 
 /// A [`Problem`] and its indices. Made once for each call of the solver.
+#[derive(Clone)]
 pub(crate) struct Instance<'p> {
     pub(crate) problem: &'p Problem,
     /// Per workload, the nodes it may be on: eligible and with the labels its hard rules divide by. Ascending.
@@ -25,6 +27,8 @@ pub(crate) struct Instance<'p> {
     pub(crate) shares: Vec<Vec<u32>>,
     /// Nodes on which the present state breaks something: no class may hold them.
     pub(crate) broken_nodes: Vec<bool>,
+    /// What the reserves ask of sums.
+    pub(crate) survival: Survival,
 }
 
 impl<'p> Instance<'p> {
@@ -61,8 +65,10 @@ impl<'p> Instance<'p> {
             devices_over: vec![vec![0; problem.devices.len()]; problem.nodes.len()],
             shares: (0..problem.devices.len()).map(|kind| shares(problem, kind)).collect(),
             broken_nodes: vec![false; problem.nodes.len()],
+            survival: Survival::default(),
         };
         instance.excuse();
+        instance.survival = Survival::implied(&instance);
         instance
     }
 

@@ -69,6 +69,8 @@ pub(crate) struct Layout<'i, 'p> {
     domains: Vec<DomainCounts>,
     /// Per node and kind of device what is left, once somebody has asked.
     device_rooms: Vec<Cell<Option<DeviceRoom>>>,
+    /// Per [`crate::survival::Bound`], what is placed of what it bounds.
+    bounded: Vec<u128>,
 }
 
 impl<'i, 'p> Layout<'i, 'p> {
@@ -84,6 +86,7 @@ impl<'i, 'p> Layout<'i, 'p> {
             slots_of: vec![Vec::new(); problem.workloads.len()],
             domains: Vec::new(),
             device_rooms: vec![Cell::new(None); problem.nodes.len() * problem.devices.len()],
+            bounded: vec![0; instance.survival.bounds.len()],
         };
         for constraint in &problem.constraints {
             match &constraint.rule {
@@ -177,6 +180,11 @@ impl<'i, 'p> Layout<'i, 'p> {
             let amount = u128::from(*demand) * u128::from(many);
             let used = &mut self.used[node * resources + resource];
             *used = if more { *used + amount } else { *used - amount };
+        }
+        for (bound, amount) in &self.instance.survival.of_workload[workload] {
+            let amount = amount * u128::from(many);
+            let bounded = &mut self.bounded[*bound];
+            *bounded = if more { *bounded + amount } else { *bounded - amount };
         }
         for (topology, slot) in &self.slots_of[workload] {
             if let Some(domain) = problem.nodes[node].domains[*topology] {
@@ -280,6 +288,14 @@ impl<'i, 'p> Layout<'i, 'p> {
                 weight.is_none() && self.breaks(rule, self.instance.excess[*index], workload, node, lenient)
             })
             .or_else(|| self.forbidden_by_pool(node))
+            .or_else(|| self.forbidden_by_loss(workload))
+    }
+
+    /// The first reserve for which there would be one replica too many, as far as sums go.
+    fn forbidden_by_loss(&self, workload: usize) -> Option<usize> {
+        let survival = &self.instance.survival;
+        let over = |(bound, amount): &&(usize, u128)| self.bounded[*bound] + amount > survival.bounds[*bound].most;
+        survival.of_workload[workload].iter().find(over).map(|(bound, _)| survival.bounds[*bound].constraint)
     }
 
     /// The first hard limit on filled nodes that filling this one would break.

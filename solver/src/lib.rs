@@ -31,6 +31,8 @@
 //! | prefer | units Σ x\[w,n\] over the nodes that are not preferred |
 //! | quota | Σ_w demand\[w\] · placed\[w\] ≤ max + scale · s |
 //! | all or nothing | Σ placed ≤ W·z + s; Σ wanted − placed ≤ W·(1 − z) + s; z binary |
+//! | reserve, of small problems | count\[w,d\] ≤ Σ_n r\[w,d,n\] + s\[w,d\] over n outside d; Σ_w demand\[w\] · (x\[w,n\] + r\[w,d,n\]) ≤ capacity\[n\], for each d |
+//! | reserve, of large ones | Σ_{w only in N} demand\[w\] · placed\[w\] ≤ min_d Σ_{n in N, not d} capacity\[n\], for sets N of eligible nodes |
 //!
 //! The slacks s ≥ 0 are the units in which a rule is broken. A hard rule has none; a soft one's go, weighted, to [`Tier::Soft`]; a hard
 //! one that the present state breaks by u units has s ≤ u in all, and they go to [`Tier::Repair`]. In the same way a node that is
@@ -131,6 +133,7 @@ mod ruin;
 mod slots;
 mod solution;
 mod solve;
+mod survival;
 mod validate;
 
 pub use check::{check, excused, verify};

@@ -186,8 +186,12 @@ pub enum Rule {
     DistinctDomains { workloads: Vec<WorkloadIdx>, topology: TopologyIdx, least: u32 },
     /// For every domain d: what is lost with d can be placed again, all of it, on what is free on the nodes outside d, as far as capacity,
     /// devices, eligibility and per-node maxima go. Nodes on offer are room only when they hold something. Unit: a replica for which
-    /// [`crate::check`] finds no room, summed over the domains.
-    Reserve { topology: TopologyIdx },
+    /// [`crate::check`] finds no room, summed over the domains. Replicas of `except` (ascending) go with what is lost: daemons do.
+    Reserve {
+        topology: TopologyIdx,
+        #[serde(default)]
+        except: Vec<WorkloadIdx>,
+    },
     /// At most `most` of `nodes` (ascending) hold anything: the limit of a pool that grows. Unit: a node beyond it.
     NodesMost { nodes: Vec<NodeIdx>, most: u32 },
     /// Soft only: a safety capacity. Unit: a started `scale` of the resource used on a node beyond `safe[node]`.

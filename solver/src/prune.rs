@@ -1,32 +1,40 @@
 //! From any placement to one that may be carried out: takes replicas away until nothing unexcused is broken.
 
+use crate::check::homeless_of;
 use crate::instance::Instance;
+use crate::survival::make_rooms;
 use crate::{Placed, Rule, Violation, verify};
 use std::collections::BTreeMap;
 
 /// A placement as a map, for taking away.
-type Counts = BTreeMap<(usize, usize), u32>;
+pub(crate) type Counts = BTreeMap<(usize, usize), u32>;
 
 /// Removes what [`verify`] objects to, one violation after the other; replicas of low priority and new ones first. It ends, because every
 /// step takes a replica and nothing placed breaks nothing.
 pub(crate) fn prune(instance: &Instance, placed: &[Placed]) -> Vec<Placed> {
-    let mut counts: Counts = BTreeMap::new();
-    for entry in placed.iter().filter(|entry| entry.count > 0) {
-        *counts.entry((entry.workload, entry.node)).or_default() += entry.count;
-    }
-    loop {
+    let mut counts = counted(placed);
+    for round in 0u64.. {
         let list = listed(&counts);
         let Err(violations) = verify(instance.problem, &list) else { return list };
         let before = list.iter().map(|entry| u64::from(entry.count)).sum::<u64>();
         for violation in &violations {
-            relieve(instance, &mut counts, violation);
+            relieve(instance, &mut counts, violation, round);
         }
         let after = counts.values().map(|count| u64::from(*count)).sum::<u64>();
         if after >= before {
             debug_assert!(false, "every violation names replicas to take away: {violations:?}");
-            return Vec::new();
+            break;
         }
     }
+    Vec::new()
+}
+
+pub(crate) fn counted(placed: &[Placed]) -> Counts {
+    let mut counts: Counts = BTreeMap::new();
+    for entry in placed.iter().filter(|entry| entry.count > 0) {
+        *counts.entry((entry.workload, entry.node)).or_default() += entry.count;
+    }
+    counts
 }
 
 /// How many replicas hold `amount`, at least one.
@@ -34,12 +42,12 @@ fn replicas_for(amount: u128, demand: u64) -> u64 {
     u64::try_from(amount.div_ceil(u128::from(demand.max(1)))).unwrap_or(u64::MAX).max(1)
 }
 
-fn listed(counts: &Counts) -> Vec<Placed> {
+pub(crate) fn listed(counts: &Counts) -> Vec<Placed> {
     counts.iter().map(|((workload, node), count)| Placed { workload: *workload, node: *node, count: *count }).collect()
 }
 
 /// Takes away `many` replicas of a pair (at most what is there).
-fn take(counts: &mut Counts, pair: (usize, usize), many: u64) -> u64 {
+pub(crate) fn take(counts: &mut Counts, pair: (usize, usize), many: u64) -> u64 {
     let Some(count) = counts.get_mut(&pair) else { return 0 };
     let taken = u64::from(*count).min(many);
     *count -= u32::try_from(taken).unwrap_or(*count);
@@ -49,7 +57,7 @@ fn take(counts: &mut Counts, pair: (usize, usize), many: u64) -> u64 {
     taken
 }
 
-fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation) {
+fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation, round: u64) {
     let problem = instance.problem;
     match *violation {
         Violation::Capacity { node, resource, used, .. } => {
@@ -103,6 +111,17 @@ fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation) {
         }
         Violation::Rule { constraint, units } => {
             let over = units.saturating_sub(instance.excess[constraint]);
+            if let Rule::Reserve { topology, except } = &problem.constraints[constraint].rule {
+                let homeless = homeless_of(problem, &listed(counts), *topology, except);
+                // More and more when what went first did not make the room that was needed.
+                make_rooms(
+                    instance,
+                    counts,
+                    &homeless,
+                    (u128::from(over) * u128::from(4 + round), u128::from(units) * 4),
+                );
+                return;
+            }
             relieve_rule(instance, counts, &problem.constraints[constraint].rule, over);
         }
         Violation::Malformed { workload, node } => {
@@ -112,7 +131,7 @@ fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation) {
 }
 
 /// Of some pairs, the one whose replica is missed least: low priority, then not running (or more than run), then small move weight.
-fn least_loss(
+pub(crate) fn least_loss(
     instance: &Instance,
     counts: &Counts,
     pairs: impl Iterator<Item = (usize, usize)>,
@@ -179,7 +198,6 @@ fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule, over: u64
             let pairs = counts.keys().copied().filter(|(w, n)| workloads.contains(w) && alone(*n)).collect();
             take_some(counts, pairs);
         }
-        Rule::Reserve { .. } => take_some(counts, counts.keys().copied().collect()),
         Rule::NodesMost { nodes, .. } => {
             let mut held: BTreeMap<usize, (i32, u64)> = BTreeMap::new();
             for ((w, node), count) in counts.iter().filter(|((_, node), _)| nodes.binary_search(node).is_ok()) {
@@ -203,6 +221,7 @@ fn relieve_rule(instance: &Instance, counts: &mut Counts, rule: &Rule, over: u64
         }
         Rule::AllOrNothing { workloads } => counts.retain(|(w, _), _| !workloads.contains(w)),
         Rule::Prefer { .. }
+        | Rule::Reserve { .. }
         | Rule::Safety { .. }
         | Rule::Balance { .. }
         | Rule::Moved { .. }

@@ -49,6 +49,7 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
     let searching = deadline.within(options.time_limit - reserved);
     let mut search = Search::new(&instance, prune(&instance, &problem.current));
     search.greedy();
+    search.ensure_reserves(searching.within(searching.remaining() / 2));
     if instance.pairs() <= options.exact_pairs_max {
         // Most problems of this size are proven at once; for the others a good start is worth more than a longer search.
         search.exact(searching, options.time_limit / 8);

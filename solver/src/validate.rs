@@ -214,7 +214,11 @@ impl Problem {
                 no_repetition(|| format!("the list of workloads that constraint {position} is near to"), to)?;
                 over(*topology)
             }
-            Rule::Reserve { topology } => over(*topology),
+            Rule::Reserve { topology, except } => {
+                let list = || format!("the list of workloads that constraint {position} leaves out");
+                ascending(list, except, "workload", self.workloads.len())?;
+                over(*topology)
+            }
             Rule::NodesMost { nodes, .. } => {
                 ascending(|| format!("the list of nodes of constraint {position}"), nodes, "node", self.nodes.len())
             }
@@ -371,7 +375,7 @@ impl Problem {
                 let largest = units.iter().flatten().map(|units| u128::from(*units)).max().unwrap_or(0);
                 largest.saturating_mul(replicas)
             }
-            Rule::Reserve { topology } => replicas.saturating_mul(self.topologies[*topology].domains.len() as u128),
+            Rule::Reserve { topology, .. } => replicas.saturating_mul(self.topologies[*topology].domains.len() as u128),
             Rule::DistinctDomains { .. } | Rule::NodesMost { .. } => {
                 (self.nodes.len() as u128).saturating_add(replicas)
             }

@@ -18,6 +18,10 @@ pub struct Model {
     pub constraints: BTreeMap<String, ConstraintRule>,
     /// `reserve` nodes.
     pub reserves: Vec<Reserve>,
+    /// The `safety` statement, if one is given.
+    pub safety: Option<Safety>,
+    /// The `balance` statement, if one is given.
+    pub balance: Option<Balance>,
     /// The `objective`, if one is given.
     pub objective: Option<Objective>,
     /// `load` nodes, by the full name of the workload they are about.
@@ -50,6 +54,10 @@ pub enum ItemKey {
     Constraint(String),
     /// `reserve survive-loss-of="zone"`.
     Reserve(String),
+    /// The one `safety`.
+    Safety,
+    /// The one `balance`.
+    Balance,
     /// The one `objective`.
     Objective,
     /// `load "storefront/web"`, by full name.
@@ -65,6 +73,8 @@ pub enum ItemBody {
     Workload(Box<Workload>),
     Constraint(ConstraintRule),
     Reserve(Reserve),
+    Safety(Safety),
+    Balance(Balance),
     Objective(Objective),
     Load(Load),
 }
@@ -83,6 +93,8 @@ pub struct Node {
     pub price: Option<Spanned<Micros>>,
     /// What it has.
     pub capacity: Resources,
+    /// `devices gpu=4`: pieces that replicas take whole, or one of them in part, by kind.
+    pub devices: BTreeMap<String, Spanned<u32>>,
     /// Its labels; "node" (its name) and "pool" are implied.
     pub labels: Labels,
     /// Workloads keep off unless they tolerate each of these.
@@ -102,6 +114,26 @@ pub struct Resources {
     pub replicas: Option<Spanned<u64>>,
     /// Named extras: `gpu=2`.
     pub extras: BTreeMap<String, Spanned<u64>>,
+}
+
+/// `device gpu=2`, `device gpu=0.5`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceDemand {
+    /// The whole node.
+    pub span: Span,
+    /// Of which kind.
+    pub kind: Spanned<String>,
+    /// How much.
+    pub take: DeviceTake,
+}
+
+/// Whole devices, or a share of a single one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceTake {
+    /// So many, none of them shared.
+    Whole(u32),
+    /// So many thousandths of one device, 1 to 999.
+    Permille(u32),
 }
 
 /// A named set of like machines that can be had.
@@ -173,6 +205,8 @@ pub struct Workload {
     pub replicas: Replicas,
     /// Reserved for each replica.
     pub resources: Resources,
+    /// `device gpu=0.5`: devices each replica takes.
+    pub device: Option<DeviceDemand>,
     /// What each replica may use at most; `None`, or a missing entry: as much as is reserved.
     pub limits: Option<Resources>,
     /// Ports it listens on.
@@ -407,6 +441,36 @@ pub struct Reserve {
     pub span: Span,
     /// The label that divides the nodes.
     pub loss_of: Spanned<String>,
+    /// `weight=`: soft; otherwise hard.
+    pub weight: Option<Spanned<u32>>,
+}
+
+/// `safety cpu=0.8 memory=0.9 weight=2`: how full a machine should be at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Safety {
+    /// The whole node.
+    pub span: Span,
+    /// Thousandths of a machine's cpu.
+    pub cpu_permille: Option<Spanned<u32>>,
+    /// Thousandths of a machine's memory.
+    pub memory_permille: Option<Spanned<u32>>,
+    /// Thousandths of a machine's disk.
+    pub disk_permille: Option<Spanned<u32>>,
+    /// What each core or GiB beyond costs. 1 when not written.
+    pub weight: Option<Spanned<u32>>,
+}
+
+/// `balance cpu=1 memory="4GiB" weight=1`: what is left of cpu and memory on a machine should keep this ratio.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Balance {
+    /// The whole node.
+    pub span: Span,
+    /// So much cpu …
+    pub cpu: Spanned<CpuMillis>,
+    /// … goes with so much memory.
+    pub memory: Spanned<Bytes>,
+    /// What each core or GiB costs that is left without the other. 1 when not written.
+    pub weight: Option<Spanned<u32>>,
 }
 
 /// `objective { strategy "pack"; move-price 3 }`.

@@ -7,15 +7,16 @@ pub fn unsupported(items: &[Item]) -> Vec<Diagnostic> {
     let mut out = Vec::new();
     for item in items {
         match &item.body {
-            ItemBody::Reserve(reserve) => out.push(not_yet(
-                reserve.span,
-                "`reserve` is not supported yet",
-                "no spare capacity is held back yet",
-                "remove it; `survive loss-of=… keep=…` keeps replicas of a workload through a loss",
-            )),
             ItemBody::Workload(one) => workload(one, &mut out),
-            ItemBody::Pool(_) | ItemBody::Load(_) => {}
-            ItemBody::Node(_) | ItemBody::Team(_) | ItemBody::Constraint(_) | ItemBody::Objective(_) => {}
+            ItemBody::Node(_)
+            | ItemBody::Pool(_)
+            | ItemBody::Team(_)
+            | ItemBody::Constraint(_)
+            | ItemBody::Reserve(_)
+            | ItemBody::Safety(_)
+            | ItemBody::Balance(_)
+            | ItemBody::Objective(_)
+            | ItemBody::Load(_) => {}
         }
     }
     out

@@ -15,6 +15,7 @@ mod offline;
 mod pools;
 mod program;
 mod reasons;
+mod reserves;
 mod resources;
 mod scaling;
 mod sources;

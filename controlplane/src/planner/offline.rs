@@ -42,11 +42,17 @@ pub fn offline_state(inventory: &[InputFile]) -> Result<State, PlanError> {
             price_micros: node.price.as_ref().map_or(0, |price| price.value.0),
             prefix: crate::state::node_prefix(OFFLINE_PREFIX, id),
             schedulable: true,
+            devices: node.devices.iter().map(|(kind, count)| (kind.clone(), count.value)).collect(),
         };
         (name.clone(), record)
     };
     let nodes: BTreeMap<String, NodeRecord> = model.nodes.iter().enumerate().map(record).collect();
     Ok(State { prefix: Some(OFFLINE_PREFIX), next_node_id: nodes.len() as u32 + 1, nodes, objects, ..State::default() })
+}
+
+/// Whether a state is that of an inventory: no cluster has the documentation's addresses.
+pub(super) fn is_offline(state: &State) -> bool {
+    state.prefix == Some(OFFLINE_PREFIX)
 }
 
 fn not_a_node(item: &Item) -> Option<Diagnostic> {
@@ -56,6 +62,8 @@ fn not_a_node(item: &Item) -> Option<Diagnostic> {
         ItemBody::Team(_) => "team",
         ItemBody::Constraint(_) => "constraint",
         ItemBody::Reserve(_) => "reserve",
+        ItemBody::Safety(_) => "safety",
+        ItemBody::Balance(_) => "balance",
         ItemBody::Objective(_) => "objective",
     };
     let message = format!("a `{what}` in the inventory");

@@ -122,6 +122,7 @@ fn record(pool: &Pool, instance: &Instance, zone: &str) -> NodeRecord {
         price_micros: instance.price.as_ref().map_or(0, |price| price.value.0),
         prefix: Ipv6Addr::UNSPECIFIED,
         schedulable: true,
+        devices: BTreeMap::new(),
     }
 }
 

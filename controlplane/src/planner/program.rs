@@ -1,6 +1,7 @@
 //! From the model and the state to the solver's problem, keeping for every row where it was written.
 
 use super::eligibility::{Eligibility, Ineligible};
+use super::reserves;
 use super::resources::{ResourceKey, ResourceTable};
 use super::sources::Merged;
 use super::template::template;
@@ -67,6 +68,7 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
         origins: Vec::new(),
         wanted: Vec::new(),
     };
+    let devices = reserves::device_kinds(&merged.model);
     let mut solver_workloads = Vec::new();
     let mut ineligible = Vec::new();
     let mut daemons = Vec::new();
@@ -88,6 +90,7 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
             move_weight: workload.move_weight.as_ref().map_or(1, |weight| weight.value),
             eligible,
             per_node_max: matches!(workload.kind, WorkloadKind::Daemon).then_some(1),
+            device: reserves::device_demand(workload, &devices),
             ..hyphae_solver::Workload::default()
         });
         ineligible.push(reasons);
@@ -103,12 +106,20 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
         builder.constraints.push(constraint);
         builder.origins.push(origin);
     }
+    let stated = reserves::reserves(&merged.model, |key| builder.topologies.position(key));
+    builder.push_all(stated);
 
     let held = held(state, &nodes, &workloads, &resources, &current);
     let mut solver_nodes = solver_nodes(state, &nodes, &workloads, &resources, &current, &builder.topologies);
     pools::set_aside(&mut solver_nodes, &daemons);
+    for (node, name) in solver_nodes.iter_mut().zip(&nodes) {
+        node.devices = reserves::devices_of(&state.nodes[name].devices, &devices);
+    }
+    builder.push_all(reserves::safeties(&merged.model, &resources, &solver_nodes));
+    builder.push_all(reserves::balances(&merged.model, &resources));
     let problem = Problem {
         resources: resources.solver_resources(),
+        devices,
         topologies: builder.topologies.list,
         nodes: solver_nodes,
         workloads: solver_workloads,
@@ -279,6 +290,10 @@ impl Builder<'_> {
     fn push(&mut self, rule: Rule, weight: Option<u32>, span: Span) {
         self.constraints.push(Constraint { rule, weight });
         self.origins.push(Origin::new(&self.merged.sources, span));
+    }
+
+    fn push_all(&mut self, stated: Vec<reserves::Stated>) {
+        stated.into_iter().for_each(|(rule, weight, span)| self.push(rule, weight, span));
     }
 
     fn place_rule(

@@ -7,7 +7,7 @@ use super::PlanError;
 use crate::plan::{InputFile, Inputs};
 use crate::state::{State, StoredSource};
 use hyphae_policy::{Policies, PolicySource};
-use hyphae_specs::{Diagnostic, Item, ItemKey, Model, Severity, Source, Sources};
+use hyphae_specs::{Diagnostic, Item, ItemBody, ItemKey, Model, Severity, Source, Sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The wanted world: specs and policies after the request, and how they differ from what is stored.
@@ -36,6 +36,8 @@ pub(super) fn object_key(key: &ItemKey) -> String {
         ItemKey::Workload(name) => format!("workload/{name}"),
         ItemKey::Constraint(name) => format!("constraint/{name}"),
         ItemKey::Reserve(name) => format!("reserve/{name}"),
+        ItemKey::Safety => "safety".to_owned(),
+        ItemKey::Balance => "balance".to_owned(),
         ItemKey::Objective => "objective".to_owned(),
         ItemKey::Load(name) => format!("load/{name}"),
     }
@@ -53,6 +55,9 @@ pub(super) fn merge(state: &State, inputs: &Inputs) -> Result<Merged, PlanError>
     let items = supersede(items, new_sources, &deleted);
     diagnostics.extend(hyphae_specs::unsupported(&items));
     diagnostics.extend(nodes_out_of_place(&items));
+    if !super::offline::is_offline(state) {
+        diagnostics.extend(devices_out_of_place(&items));
+    }
     let objects = stored_texts(&items, &sources);
     let (model, found) = hyphae_specs::resolve(items);
     diagnostics.extend(found);
@@ -148,6 +153,24 @@ fn nodes_out_of_place(items: &[Item]) -> Vec<Diagnostic> {
                 .help("give the file with --inventory to plan offline; a cluster's nodes are the machines that run `hyphae agent`")
         })
         .collect()
+}
+
+/// No agent hands a device to a container yet: only a plan offline may ask for any.
+fn devices_out_of_place(items: &[Item]) -> Vec<Diagnostic> {
+    let device = |item: &Item| match &item.body {
+        ItemBody::Workload(workload) => workload.device.as_ref().map(|device| device.span),
+        _ => None,
+    };
+    let refused = |span: hyphae_specs::Span| {
+        Diagnostic::error(
+            "hyphae::not_supported_yet",
+            span,
+            "`device` is planned offline only",
+            "would not be handed in",
+        )
+        .help("agents cannot give devices to containers yet: plan with --inventory, or reserve an extra of `resources`")
+    };
+    items.iter().filter_map(device).map(refused).collect()
 }
 
 fn stored_whole(file: &InputFile) -> StoredSource {

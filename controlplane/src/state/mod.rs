@@ -149,6 +149,9 @@ pub struct NodeRecord {
     pub prefix: Ipv6Addr,
     /// False: cordoned; keeps what it has and gets nothing new.
     pub schedulable: bool,
+    /// Devices by kind, of an offline inventory's nodes: no agent tells of any yet, and nothing of this is written to disk.
+    #[serde(skip)]
+    pub devices: BTreeMap<String, u32>,
 }
 
 /// Amounts of resources.

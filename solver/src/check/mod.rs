@@ -5,9 +5,11 @@
 
 mod devices;
 mod reserve;
+mod rooms;
 mod rules;
 
 pub(crate) use devices::{devices_needed, packing};
+pub(crate) use reserve::{Homeless, homeless_of};
 pub(crate) use rules::rule_units;
 
 use crate::{Constraint, DeviceTake, Placed, Problem, Rule, Violation};

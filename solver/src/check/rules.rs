@@ -1,7 +1,7 @@
 //! By how much a placement breaks each family of rules: one arm for each.
 
 use super::reserve::homeless;
-use super::{Tally, labels_needed, used_on};
+use super::{Tally, used_on};
 use crate::{Problem, Rule};
 
 /// By how much a rule is broken, in the units its documentation states; quotas in `scale`s of each resource, rounded up; all-or-nothing in
@@ -48,7 +48,9 @@ pub(crate) fn rule_units(problem: &Problem, tally: &Tally, rule: &Rule) -> u128 
             let distinct = counts.iter().filter(|count| **count > 0).count() as u64;
             u128::from(placed.min(u64::from(*least)).saturating_sub(distinct))
         }
-        Rule::Reserve { topology } => homeless(problem, tally, &labels_needed(problem), *topology),
+        Rule::Reserve { topology, except } => {
+            homeless(problem, tally, *topology, except).iter().map(|homeless| u128::from(homeless.count)).sum()
+        }
         Rule::NodesMost { nodes, most } => {
             let filled = nodes.iter().filter(|node| !tally.by_node[**node].is_empty()).count() as u64;
             u128::from(filled.saturating_sub(u64::from(*most)))

@@ -12,7 +12,7 @@
 use super::Model;
 use crate::backend::{Col, Linear};
 use crate::check::packing;
-use crate::{DeviceDemand, DeviceTake, Problem};
+use crate::{DeviceTake, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Patterns of one kind of device, and columns for them in one program, at most.

@@ -1,7 +1,7 @@
 //! Room for what a loss would take: rows for "everything in a lost domain fits elsewhere".
 //!
 //! Small programs over single nodes state it in full, with a column for each way a lost replica could go (*recourse*). Larger ones state
-//! what is necessary: for each domain and resource, all that is placed fits on the nodes outside it. The checker
+//! what is necessary ([`crate::survival`]): what may go to a set of nodes fits on those of them that any loss leaves. The checker
 //! simulates every loss on the final placement.
 
 use super::Model;
@@ -20,7 +20,7 @@ struct Recourse {
 
 impl Model<'_, '_> {
     /// The rows of one rule; the units are the replicas for which there is no room, when that is allowed.
-    pub(super) fn reserve(&mut self, topology: usize, allowed: bool) -> Linear {
+    pub(super) fn reserve(&mut self, constraint: usize, topology: usize, except: &[usize], allowed: bool) -> Linear {
         let domains = self.instance.problem.topologies[topology].domains.len();
         let pairs: usize = self.counts.iter().map(Vec::len).sum();
         let whole = self.fixed.iter().all(Vec::is_empty) && self.bins.iter().all(|bin| bin.len() == 1);
@@ -28,13 +28,16 @@ impl Model<'_, '_> {
             self.has_choices = true;
             let mut units = Linear::default();
             for domain in 0..domains {
-                let lacking = self.recourse(topology, domain, allowed);
+                let lacking = self.recourse(topology, domain, except, allowed);
                 units.add(1.0, &lacking);
             }
             return units;
         }
-        if !allowed {
-            (0..domains).for_each(|domain| self.fits_outside(topology, domain));
+        let instance = self.instance;
+        for bound in instance.survival.bounds.iter().filter(|bound| bound.constraint == constraint && !allowed) {
+            let amounts: Vec<(u128, Linear)> =
+                bound.amounts.iter().map(|(workload, amount)| (*amount, self.placed(*workload))).collect();
+            self.at_most(&amounts, bound.most, None);
         }
         Linear::default()
     }
@@ -45,7 +48,7 @@ impl Model<'_, '_> {
 
     /// With r[w,n] the replicas of w that go to n when the domain is lost, and s[w] those that find no room:
     /// `count[w, domain] ≤ Σ_n r[w,n] + s[w]` and, outside the domain, `Σ_w demand · (x[w,n] + r[w,n]) ≤ capacity` (· y, when n is on offer).
-    fn recourse(&mut self, topology: usize, domain: usize, allowed: bool) -> Linear {
+    fn recourse(&mut self, topology: usize, domain: usize, except: &[usize], allowed: bool) -> Linear {
         let problem = self.instance.problem;
         let bins: Vec<usize> = (0..self.bins.len()).filter(|bin| !self.is_in(*bin, topology, domain)).collect();
         let mut recourses: BTreeMap<usize, Recourse> = BTreeMap::new();
@@ -54,7 +57,7 @@ impl Model<'_, '_> {
             let mut lost = Linear::default();
             let inside = self.counts[workload].iter().filter(|(bin, _)| self.is_in(*bin, topology, domain));
             lost.terms.extend(inside.map(|(_, col)| (*col, 1.0)));
-            if lost.terms.is_empty() {
+            if lost.terms.is_empty() || except.binary_search(&workload).is_ok() {
                 continue;
             }
             let upper = self.program.greatest(&lost);
@@ -151,20 +154,6 @@ impl Model<'_, '_> {
             amounts.push((ceiling - capacity, Linear::default().with(1.0, takes)));
         }
         self.at_most(&amounts, ceiling.max(capacity), None);
-    }
-
-    /// For each resource: all that is placed fits on the nodes outside the domain, as far as sums go.
-    fn fits_outside(&mut self, topology: usize, domain: usize) {
-        let problem = self.instance.problem;
-        for resource in 0..problem.resources.len() {
-            let outside = |node: &usize| problem.nodes[*node].domains[topology] != Some(domain);
-            let nodes = (0..problem.nodes.len()).filter(outside);
-            let room = nodes.map(|node| self.instance.ceiling[node][resource]).fold(0, u128::saturating_add);
-            let demand = |w: usize| u128::from(problem.workloads[w].demand[resource]);
-            let amounts: Vec<(u128, Linear)> =
-                (0..problem.workloads.len()).map(|w| (demand(w), self.placed(w))).collect();
-            self.at_most(&amounts, room, None);
-        }
     }
 }
 

@@ -36,7 +36,7 @@ impl Model<'_, '_> {
             Rule::SeparateFrom { a, b, topology, limit } => self.separate(*a, *b, *topology, *limit, slack),
             Rule::Near { workloads, to, topology } => self.near(workloads, to, *topology, slack),
             Rule::DistinctDomains { workloads, topology, least } => self.distinct(workloads, *topology, *least, slack),
-            Rule::Reserve { topology } => self.reserve(*topology, slack == Slack::Allowed),
+            Rule::Reserve { topology, except } => self.reserve(index, *topology, except, slack == Slack::Allowed),
             Rule::NodesMost { nodes, most } => self.nodes_most(nodes, *most, slack),
             Rule::Safety { resource, safe } => self.safety(*resource, safe),
             Rule::Balance { first, second, unit } => self.balance(*first, *second, *unit),

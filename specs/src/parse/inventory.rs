@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// Labels every node has by itself.
 pub(super) const IMPLIED_NODE_LABELS: [&str; 2] = ["node", "pool"];
 
-/// `node "n1" pool="general" price=0.0725 { capacity …; labels …; taint … }`
+/// `node "n1" pool="general" price=0.0725 { capacity …; devices …; labels …; taint … }`
 pub(super) fn node(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Node> {
     let mut fields = cx.fields(node);
     let name = fields.required_arg(cx, "a name", "node \"n1\" { … }");
@@ -21,9 +21,11 @@ pub(super) fn node(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Node> {
     cx.finish(fields);
     let mut capacity = None;
     let (mut own_labels, mut taints) = (Labels::new(), Vec::new());
-    for child in cx.children(node, &["capacity"], &["labels", "taint"]) {
+    let mut devices = BTreeMap::new();
+    for child in cx.children(node, &["capacity", "devices"], &["labels", "taint"]) {
         match child.name().value() {
             "capacity" => capacity = Some(machine_capacity(cx, child)),
+            "devices" => devices = super::device::devices(cx, child),
             "taint" => taints.extend(taint_names(cx, child)),
             _ => labels(cx, child, &mut own_labels, &IMPLIED_NODE_LABELS),
         }
@@ -33,7 +35,8 @@ pub(super) fn node(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Node> {
         cx.error("hyphae::missing", head, "a node needs a `capacity`", "has no capacity", help);
     }
     unique(cx, &taints, "taint");
-    Some(Node { name: name?, pool, price, capacity: capacity.unwrap_or_default(), labels: own_labels, taints })
+    let capacity = capacity.unwrap_or_default();
+    Some(Node { name: name?, pool, price, capacity, devices, labels: own_labels, taints })
 }
 
 /// A capacity has at least cpu and memory.

@@ -4,11 +4,13 @@
 //! make no further noise. Whoever uses items must look at the diagnostics first.
 
 mod cursor;
+mod device;
 mod image;
 mod inventory;
 mod place;
 mod pool;
 mod rules;
+mod spare;
 mod value;
 mod workload;
 
@@ -18,8 +20,20 @@ use cursor::Cx;
 use kdl::KdlNode;
 
 /// The top-level nodes of the language.
-const TOP_LEVEL: [&str; 10] =
-    ["node", "pool", "team", "service", "job", "daemon", "constraint", "reserve", "objective", "load"];
+const TOP_LEVEL: [&str; 12] = [
+    "node",
+    "pool",
+    "team",
+    "service",
+    "job",
+    "daemon",
+    "constraint",
+    "reserve",
+    "safety",
+    "balance",
+    "objective",
+    "load",
+];
 
 /// Reads every source: one item for each top-level KDL node, and everything that is wrong with any of them.
 pub fn parse(sources: &Sources) -> (Vec<Item>, Vec<Diagnostic>) {
@@ -68,7 +82,9 @@ fn item(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Item> {
         "job" => ItemBody::Workload(Box::new(workload::workload(cx, node, WorkloadKind::Job)?)),
         "daemon" => ItemBody::Workload(Box::new(workload::workload(cx, node, WorkloadKind::Daemon)?)),
         "constraint" => ItemBody::Constraint(rules::constraint(cx, node)?),
-        "reserve" => ItemBody::Reserve(rules::reserve(cx, node)?),
+        "reserve" => ItemBody::Reserve(spare::reserve(cx, node)?),
+        "safety" => ItemBody::Safety(spare::safety(cx, node)),
+        "balance" => ItemBody::Balance(spare::balance(cx, node)?),
         "objective" => ItemBody::Objective(rules::objective(cx, node)),
         "load" => ItemBody::Load(pool::load(cx, node)?),
         unknown => {
@@ -84,6 +100,8 @@ fn item(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Item> {
         ItemBody::Workload(workload) => ItemKey::Workload(workload.full_name()),
         ItemBody::Constraint(rule) => ItemKey::Constraint(rule.name.value.clone()),
         ItemBody::Reserve(reserve) => ItemKey::Reserve(reserve.loss_of.value.clone()),
+        ItemBody::Safety(_) => ItemKey::Safety,
+        ItemBody::Balance(_) => ItemKey::Balance,
         ItemBody::Objective(_) => ItemKey::Objective,
         ItemBody::Load(load) => ItemKey::Load(load.workload.value.clone()),
     };

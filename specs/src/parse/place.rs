@@ -39,7 +39,7 @@ pub(super) fn statement(cx: &mut Cx<'_>, node: &KdlNode) -> Option<PlaceRule> {
     kind.map(|kind| PlaceRule { span, kind, weight })
 }
 
-fn weight(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<Spanned<u32>> {
+pub(super) fn weight(cx: &mut Cx<'_>, fields: &mut Fields) -> Option<Spanned<u32>> {
     fields.prop("weight").and_then(|value| cx.count(&value, "weight", 1..=COUNT_MAX))
 }
 

@@ -1,9 +1,9 @@
-//! What a platform team says about the whole: `constraint`, `reserve`, `objective`.
+//! What a platform team says about the whole: `constraint`, `objective`. (How much room stays: `spare`.)
 
 use super::cursor::Cx;
 use super::place;
 use crate::diagnostic::suggest;
-use crate::{ConstraintRule, Labels, Objective, Reserve, Strategy};
+use crate::{ConstraintRule, Labels, Objective, Strategy};
 use kdl::{KdlNode, KdlValue};
 
 /// `constraint "frontends" { applies-to tier="frontend"; survive … }`
@@ -43,16 +43,6 @@ fn selector(cx: &mut Cx<'_>, node: &KdlNode, into: &mut Labels) {
         let (span, help) = (kind.span, suggest(&kind.value, ["service", "job", "daemon"]));
         cx.error("hyphae::bad_value", span, "there is no such kind of workload", "unknown kind", help);
     }
-}
-
-/// `reserve survive-loss-of="zone"`
-pub(super) fn reserve(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Reserve> {
-    let mut fields = cx.fields(node);
-    cx.no_children(node);
-    let loss_of = fields.required_prop(cx, "survive-loss-of", "reserve survive-loss-of=\"zone\"");
-    let loss_of = loss_of.and_then(|value| place::topology(cx, &value));
-    cx.finish(fields);
-    Some(Reserve { span: cx.node_span(node), loss_of: loss_of? })
 }
 
 /// `objective { strategy "pack"; move-price 3 }`

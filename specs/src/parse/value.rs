@@ -260,6 +260,14 @@ impl Cx<'_> {
         u32::try_from(permille).ok().map(|permille| Spanned { value: permille, span: value.span })
     }
 
+    /// Devices in thousandths of one.
+    pub(super) fn devices(&mut self, value: &Value, what: &str) -> Option<u32> {
+        let (max, bound) = (1024 * 1000, "1,024 devices");
+        let thousandths =
+            self.decimal(value, &Decimal { what, places: 3, max, bound, example: "0.5", zero: Zero::Refused })?;
+        u32::try_from(thousandths).ok()
+    }
+
     fn decimal(&mut self, value: &Value, bounds: &Decimal<'_>) -> Option<u64> {
         let Decimal { what, places, max, bound, example, zero } = *bounds;
         let written = match &value.kdl {

@@ -13,13 +13,14 @@ use kdl::KdlNode;
 use std::collections::BTreeMap;
 
 /// What may stand in a workload's block once.
-const SINGLE: [&str; 16] = [
+const SINGLE: [&str; 17] = [
     "image",
     "command",
     "args",
     "replicas",
     "scale",
     "resources",
+    "device",
     "limits",
     "health",
     "update",
@@ -81,6 +82,7 @@ fn empty(kind: WorkloadKind, name: Spanned<String>, team: Option<Spanned<String>
             WorkloadKind::Service | WorkloadKind::Job => Replicas::Fixed(Spanned { value: 1, span: head }),
         },
         resources: Resources::default(),
+        device: None,
         limits: None,
         ports: Vec::new(),
         env: Vec::new(),
@@ -125,6 +127,7 @@ fn part(cx: &mut Cx<'_>, node: &KdlNode, workload: &mut Workload) {
         }
         "scale" => scale(cx, node, workload),
         "resources" => workload.resources = demand(cx, node),
+        "device" => workload.device = super::device::demand(cx, node),
         "limits" => workload.limits = Some(limits(cx, node)),
         "port" => port(cx, node, workload),
         "env" => env(cx, node, workload),

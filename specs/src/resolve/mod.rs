@@ -42,6 +42,8 @@ fn add(model: &mut Model, item: Item) {
         ItemBody::Workload(workload) => drop(model.workloads.insert(workload.full_name(), *workload)),
         ItemBody::Constraint(rule) => drop(model.constraints.insert(rule.name.value.clone(), rule)),
         ItemBody::Reserve(reserve) => model.reserves.push(reserve),
+        ItemBody::Safety(safety) => model.safety = Some(safety),
+        ItemBody::Balance(balance) => model.balance = Some(balance),
         ItemBody::Objective(objective) => model.objective = Some(objective),
         ItemBody::Load(load) => drop(model.loads.insert(load.workload.value.clone(), load)),
     }
@@ -57,6 +59,8 @@ fn name_span(item: &Item) -> Span {
         ItemBody::Constraint(rule) => rule.name.span,
         ItemBody::Reserve(reserve) => reserve.loss_of.span,
         ItemBody::Load(load) => load.workload.span,
+        ItemBody::Safety(safety) => Span { len: safety.span.len.min("safety".len()), ..safety.span },
+        ItemBody::Balance(balance) => Span { len: balance.span.len.min("balance".len()), ..balance.span },
         ItemBody::Objective(objective) => Span { len: objective.span.len.min("objective".len()), ..objective.span },
     }
 }
@@ -73,6 +77,8 @@ fn twice(key: &ItemKey, again: Span, first: Span) -> Diagnostic {
         ItemKey::Constraint(name) => (format!("there are two constraints \"{name}\""), "rename one of them"),
         ItemKey::Reserve(label) => (format!("the loss of any {label} is reserved for twice"), "keep one of them"),
         ItemKey::Load(name) => (format!("the load of \"{name}\" is given twice"), "keep one of them"),
+        ItemKey::Safety => ("how full machines should be is said twice".to_owned(), "keep one of the two"),
+        ItemKey::Balance => ("what is left is to be balanced twice".to_owned(), "keep one of the two"),
         ItemKey::Objective => ("there are two objectives".to_owned(), "keep one: there is one cluster"),
     };
     Diagnostic::error("hyphae::duplicate", again, message, "given again here")

@@ -195,6 +195,41 @@ fn what_is_missing_is_asked_for() {
         "tier=\"frontend\"",
     );
     refused("reserve", "reserve", "`reserve` needs `survive-loss-of=`", "reserve survive-loss-of=\"zone\"");
+    refused("safety", "safety", "this says nothing of how full machines may be", "safety cpu=0.8");
+    refused("balance cpu=1", "balance cpu=1", "`balance` needs `memory=`", "balance cpu=1 memory=\"4GiB\"");
+    refused_in_service("device", "device", "a replica takes devices of one kind", "device gpu=0.5");
+}
+
+#[test]
+fn what_keeps_room_is_refused_where_it_has_no_meaning() {
+    refused("safety cpu=1.2", "1.2", "cpu is too large", "at most 1");
+    refused("safety cpu=\"80%\"", "\"80%\"", "cpu must be a number", "0.6");
+    refused("safety cpu=0.8 mem=0.9", "mem", "`safety` has no property called `mem`", "memory");
+    refused("safety cpu=0.8\nsafety memory=0.8", "safety", "how full machines should be is said twice", "keep one");
+    refused("balance cpu=0 memory=\"4GiB\"", "0", "cpu is zero", "positive");
+    refused("balance cpu=1 memory=4", "4", "memory has no unit", "4MiB");
+    refused("reserve survive-loss-of=\"zone\" weight=0", "0", "weight is out of range", "from 1");
+    refused_in_service("device gpu=1.5", "1.5", "`gpu` is neither whole devices nor a share of one", "write 1 or 2");
+    refused_in_service("device gpu=0", "0", "`gpu` is zero", "");
+    refused_in_service(
+        "device gpu=1 tpu=1",
+        "device gpu=1 tpu=1",
+        "a replica takes devices of one kind",
+        "device gpu=2",
+    );
+    refused_in_service("device gpu=0.0001", "0.0001", "`gpu` is too fine", "3 decimals");
+    refused(
+        "node \"n\" { capacity cpu=1 memory=\"1GiB\"; devices gpu=0.5 }",
+        "0.5",
+        "`gpu` must be a whole number",
+        "",
+    );
+    refused(
+        "node \"n\" { capacity cpu=1 memory=\"1GiB\"; devices }",
+        "devices",
+        "this machine has no devices",
+        "gpu=4",
+    );
 }
 
 #[test]

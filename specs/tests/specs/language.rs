@@ -10,7 +10,7 @@ fn everything_the_design_shows_parses_and_resolves() {
     let sources = sources(EVERYTHING);
     let (items, problems) = parse(&sources);
     assert_eq!(problems, [], "{}", render(&problems, &sources, false));
-    assert_eq!(items.len(), 15);
+    assert_eq!(items.len(), 17);
     let (model, problems) = resolve(items);
     assert_eq!(problems, [], "{}", render(&problems, &sources, false));
     assert_eq!(model.workloads.len(), 7);
@@ -29,9 +29,34 @@ fn exactly_what_is_not_enforced_yet_is_refused() {
             "`health` is not supported yet",
             "`max-surge` above 0 is not supported yet",
             "`schedule` is not supported yet",
-            "`reserve` is not supported yet",
         ]
     );
+}
+
+#[test]
+fn what_keeps_room_is_read_exactly() {
+    let model = load(&sources(
+        "reserve survive-loss-of=\"zone\"
+         reserve survive-loss-of=\"node\" weight=3
+         safety cpu=0.8 memory=0.9 weight=2
+         balance cpu=1 memory=\"4GiB\"
+         node \"n1\" { capacity cpu=4 memory=\"16GiB\"; devices gpu=4 }
+         service \"half\" { image \"a\"; device gpu=0.5 }
+         service \"two\" { image \"a\"; device gpu=2 }",
+    ))
+    .unwrap();
+    let reserves: Vec<_> =
+        model.reserves.iter().map(|r| (r.loss_of.value.as_str(), r.weight.clone().map(|w| w.value))).collect();
+    assert_eq!(reserves, [("zone", None), ("node", Some(3))]);
+    let safety = model.safety.unwrap();
+    let shares = [safety.cpu_permille, safety.memory_permille, safety.disk_permille];
+    assert_eq!(shares.map(|share| share.map(|share| share.value)), [Some(800), Some(900), None]);
+    assert_eq!(safety.weight.unwrap().value, 2);
+    let balance = model.balance.unwrap();
+    assert_eq!((balance.cpu.value, balance.memory.value, balance.weight), (CpuMillis(1000), Bytes(4 << 30), None));
+    assert_eq!(model.nodes["n1"].devices["gpu"].value, 4);
+    let takes = ["default/half", "default/two"].map(|name| model.workloads[name].device.clone().unwrap().take);
+    assert_eq!(takes, [DeviceTake::Permille(500), DeviceTake::Whole(2)]);
 }
 
 #[test]

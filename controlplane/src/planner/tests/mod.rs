@@ -4,6 +4,7 @@ mod carried_out;
 mod fleet;
 mod gates;
 mod refused;
+mod room;
 
 use super::{PlanError, Request, offline_state, plan, verify};
 use crate::plan::{InputFile, Inputs, PlanDocument};

@@ -65,6 +65,7 @@ impl RegisterNode {
             price_micros: self.price_micros,
             prefix: self.choose_prefix(state, id)?,
             schedulable: state.nodes.get(&self.name).is_none_or(|node| node.schedulable),
+            devices: BTreeMap::new(),
         })
     }
 
