@@ -47,6 +47,7 @@ fn document() -> PlanDocument {
             checked: true,
         },
         notes: vec![],
+        what_if: None,
         inputs: Inputs::default(),
     }
 }

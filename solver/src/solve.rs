@@ -252,13 +252,7 @@ impl<'i, 'p> Search<'i, 'p> {
             return Explainer { instance, placed, exact_pairs_max, deadline }.shortages();
         }
         let layout = Layout::new(self.instance, &self.best);
-        let bare = |workload: usize| Shortage {
-            workload,
-            missing: layout.missing(workload),
-            conflict: Vec::new(),
-            repairs: Vec::new(),
-            proven: false,
-        };
+        let bare = |workload: usize| Shortage { workload, missing: layout.missing(workload), ..Shortage::default() };
         layout.short().into_iter().map(bare).collect()
     }
 

@@ -3,6 +3,7 @@
 mod carried_out;
 mod gates;
 mod refused;
+mod what_if;
 
 use super::{PlanError, Request, offline_state, plan, verify};
 use crate::plan::{InputFile, Inputs, PlanDocument};
