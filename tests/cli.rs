@@ -550,7 +550,7 @@ fn what_if_shows_what_would_be_otherwise() {
         fixture.run(&PLAN.into_iter().chain(suppositions).collect::<Vec<_>>())
     };
     matches("what_if_lose_zone", &what_if(&["lose zone=b"]));
-    matches("what_if_without", &what_if(&["without shop.kdl:12"]));
+    matches("what_if_without", &what_if(&["without shop.kdl:12", "without shop.kdl:13"]));
     matches("what_if_more", &what_if(&["replicas storefront/web=14", "nodes +2 like n2"]));
     matches("what_if_drop", &what_if(&["drop storefront/cache", "lose node n1"]));
 }

@@ -190,14 +190,15 @@ fn room(
     Ok(Some(ExplainedRoom { low, high, stops: told.map(|told| told.conflict).unwrap_or_default(), proven }))
 }
 
-/// Solves again without each hard rule, the time shared out among them.
+/// Solves again without each hard rule, the time shared out among them. Everything is placed afresh: otherwise what runs already would
+/// hide behind the price of moving it what a rule costs for good.
 fn add_costs(
     program: &Program,
     position: WorkloadIdx,
     rules: &mut [ExplainedRule],
     options: &SolveOptions,
 ) -> Result<(), PlanError> {
-    let problem = &program.problem;
+    let problem = &Problem { current: Vec::new(), held: Vec::new(), ..program.problem.clone() };
     let positions: Vec<usize> = reasons::rules_naming(program, position).collect();
     let hard = rules.iter().filter(|rule| rule.hard).count();
     let time_limit = options.time_limit / u32::try_from(hard + 1).unwrap_or(u32::MAX);

@@ -43,18 +43,24 @@ const NODES_NAMED_MAX: usize = 4;
 fn certificate_text(program: &Program, certificate: &Certificate) -> String {
     let Certificate { resource, nodes, workloads, needed, there } = certificate;
     let name = |node: &NodeIdx| program.nodes[*node].as_str();
-    let place = match nodes.len() {
-        all if all == program.nodes.len() => "on the nodes there are".to_owned(),
-        few if few <= NODES_NAMED_MAX => format!("on {}", nodes.iter().map(name).collect::<Vec<_>>().join(", ")),
-        many => format!("on {many} nodes ({}, {}, …)", name(&nodes[0]), name(&nodes[1])),
-    };
-    let who = match workloads.as_slice() {
-        [only] => format!("{} needs", program.workloads[*only]),
-        all => format!("the {} workloads that can only be there need", all.len()),
-    };
     let amount = |amount: u64| program.resources.amount_text(*resource, amount);
-    let what = program.resources.name_text(*resource);
-    format!("{place} {who} {} of {what}, and there is {}", amount(*needed), amount(*there))
+    let needs = format!("{} of {}", amount(*needed), program.resources.name_text(*resource));
+    let there = amount(*there);
+    if nodes.len() == program.nodes.len() {
+        return match workloads.as_slice() {
+            [only] => format!("{} needs {needs}; all nodes together have {there}", program.workloads[*only]),
+            all => format!("{} workloads together need {needs}; all nodes together have {there}", all.len()),
+        };
+    }
+    let place = match nodes.len() {
+        few if few <= NODES_NAMED_MAX => nodes.iter().map(name).collect::<Vec<_>>().join(", "),
+        many => format!("{many} nodes ({}, {}, …)", name(&nodes[0]), name(&nodes[1])),
+    };
+    let have = if nodes.len() == 1 { "it has" } else { "they have" };
+    match workloads.as_slice() {
+        [only] => format!("{} can only be on {place} and needs {needs}; {have} {there}", program.workloads[*only]),
+        all => format!("the {} workloads that can only be on {place} need {needs}; {have} {there}", all.len()),
+    }
 }
 
 fn nowhere(text: String) -> Conflict {

@@ -19,7 +19,9 @@ pub(super) fn repair_entry(program: &Program, repair: &Repair) -> RepairEntry {
         }
         Repair::DropReplicas { workload, by } | Repair::WantFewer { workload, by } => {
             let (name, wanted) = (&program.workloads[*workload], program.problem.workloads[*workload].wanted);
-            let text = format!("run {} replicas of {name} instead of {wanted}", wanted.saturating_sub(*by));
+            let fewer = wanted.saturating_sub(*by);
+            let replicas = if fewer == 1 { "replica" } else { "replicas" };
+            let text = format!("run {fewer} {replicas} of {name} instead of {wanted}");
             RepairEntry { text, adds: None }
         }
         Repair::DropRule(constraint) => {

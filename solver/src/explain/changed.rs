@@ -38,18 +38,15 @@ pub(super) fn relaxed(rule: &Rule, by: u32) -> Option<Rule> {
     Some(rule)
 }
 
-/// One more node like another: in the same domains, except that where every domain is one node it gets one of its own.
+/// One more node like another: in the same domains, except that a domain that is the node itself (it has its name) gets a twin.
 fn add_node(problem: &mut Problem, like: usize) {
     let added = problem.nodes.len();
     let mut node = problem.nodes[like].clone();
-    node.name = format!("{} (new {added})", node.name);
-    for (index, topology) in problem.topologies.iter_mut().enumerate() {
-        let Some(domain) = node.domains[index] else { continue };
-        let shared = problem.nodes.iter().filter(|other| other.domains[index] == Some(domain)).count() > 1;
-        let single = !shared && topology.domains.len() * 2 > added;
-        if single {
+    let old = std::mem::replace(&mut node.name, format!("{} (new {added})", problem.nodes[like].name));
+    for (topology, domain) in problem.topologies.iter_mut().zip(&mut node.domains) {
+        if domain.is_some_and(|domain| topology.domains[domain] == old) {
             topology.domains.push(node.name.clone());
-            node.domains[index] = Some(topology.domains.len() - 1);
+            *domain = Some(topology.domains.len() - 1);
         }
     }
     problem.nodes.push(node);

@@ -1,11 +1,11 @@
 //! A conflict: few grounds under which a wish is refused whatever else is given up.
 //!
-//! One linear relaxation under all grounds refuses the wish, and its dual values say which rows take part (by linear programming duality the
+//! Where others take part, one linear relaxation under all grounds refuses the wish, and its dual values say which rows take part (by linear programming duality the
 //! relaxation over those rows alone has the same value). The workloads and rules that have no part are cut away, and [`quickxplain`]
 //! minimises what is left. When only whole numbers refuse it, every ground is a candidate and nothing is cut.
 
 use super::certificate::certificate;
-use super::ground::{Ground, Grounds};
+use super::ground::Ground;
 use super::quickxplain::quickxplain;
 use super::wish::{Support, Verdict, Wish};
 use crate::backend::Tag;
@@ -26,34 +26,71 @@ pub(super) struct Conflict {
     pub(super) certificate: Option<Certificate>,
 }
 
-/// Finds out whether a wish is impossible, and under how little.
+/// Finds out whether a wish is impossible, and under how little: first by itself, then with those its own rules name, then with everybody.
+/// What a few cannot do, they cannot do among others; so a reason that concerns nobody else is found without looking at them.
 pub(super) fn conflict(wish: &Wish, deadline: Deadline) -> Conflict {
     let all = wish.grounds();
-    let standing: Grounds = all.iter().copied().collect();
-    let support = wish.relaxed(&standing, deadline);
+    let alone = BTreeSet::from([wish.workload]);
+    let own = wish.problem.constraints.iter().map(|constraint| constraint.rule.workloads());
+    let named: BTreeSet<usize> =
+        own.filter(|named| named.contains(&wish.workload)).flatten().chain(alone.clone()).collect();
+    for concerned in [&alone, &named] {
+        let grounds = within(wish, &all, concerned);
+        let cut = wish.cut_to(concerned);
+        if is_refused(&cut, &grounds, deadline) {
+            let certificate = certificate(&wish.problem, wish.workload, &Support::default());
+            return minimised(wish, &cut, grounds, certificate, deadline);
+        }
+    }
+    let support = wish.relaxed(&all.iter().copied().collect(), deadline);
     let certificate = certificate(&wish.problem, wish.workload, &support);
-    let (cut, candidates) = if support.refused { narrowed(wish, &all, &support) } else { (wish.clone(), all.clone()) };
-    let refused = |wish: &Wish, set: &[Ground]| {
-        wish.decide(&set.iter().copied().collect(), deadline, false) == Verdict::Impossible
+    if support.refused {
+        let (cut, grounds) = narrowed(wish, &all, &support);
+        if is_refused(&cut, &grounds, deadline) {
+            return minimised(wish, &cut, grounds, certificate, deadline);
+        }
+    }
+    if is_refused(wish, &all, deadline) {
+        return minimised(wish, wish, all, certificate, deadline);
+    }
+    Conflict { proven: certificate.is_some(), certificate, ..Conflict::default() }
+}
+
+fn is_refused(wish: &Wish, grounds: &[Ground], deadline: Deadline) -> bool {
+    wish.decide(&grounds.iter().copied().collect(), deadline, false) == Verdict::Impossible
+}
+
+/// The grounds that say something about these workloads and nobody else.
+fn within(wish: &Wish, all: &[Ground], concerned: &BTreeSet<usize>) -> Vec<Ground> {
+    let speaks = |ground: &&Ground| match ground {
+        Ground::Rule(rule) => {
+            let rule = &wish.problem.constraints[*rule].rule;
+            !matches!(rule, Rule::Reserve { .. })
+                && rule.workloads().iter().all(|workload| concerned.contains(workload))
+        }
+        _ => true,
     };
-    let (cut, candidates) = if refused(&cut, &candidates) {
-        (cut, candidates)
-    } else if support.refused && refused(wish, &all) {
-        (wish.clone(), all)
-    } else {
-        let proven = certificate.is_some();
-        return Conflict { proven, certificate, ..Conflict::default() };
-    };
-    let mut grounds = quickxplain(&candidates, |set| refused(&cut, set));
-    if !refused(&cut, &grounds) {
+    all.iter().filter(speaks).copied().collect()
+}
+
+/// A minimal part of `grounds`, which refuse the wish cut to those concerned.
+fn minimised(
+    wish: &Wish,
+    cut: &Wish,
+    grounds: Vec<Ground>,
+    certificate: Option<Certificate>,
+    deadline: Deadline,
+) -> Conflict {
+    let mut found = quickxplain(&grounds, |set| is_refused(cut, set, deadline));
+    if !is_refused(cut, &found, deadline) {
         // Some test ran out of time: what was found by it may be too little.
-        grounds = candidates;
+        found = grounds;
     }
-    let minimal = !grounds.is_empty() && grounds.len() <= GROUNDS_MAX && is_minimal(wish, &grounds, deadline);
-    if !minimal && grounds.len() > GROUNDS_MAX && certificate.is_some() {
-        grounds.clear();
+    let minimal = !found.is_empty() && found.len() <= GROUNDS_MAX && is_minimal(wish, &found, deadline);
+    if found.len() > GROUNDS_MAX && certificate.is_some() {
+        found.clear();
     }
-    Conflict { grounds, proven: true, minimal, certificate }
+    Conflict { grounds: found, proven: true, minimal, certificate }
 }
 
 /// Without any one of the grounds the whole wish can be granted: asked of everybody, not only of those concerned.

@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// No program of one test takes longer.
 const TEST_MAX: Duration = Duration::from_millis(400);
+/// The one relaxation of everything, on which all others build, may take as long as this.
+const WHOLE_MAX: Duration = Duration::from_millis(1500);
 /// A bound on missing replicas above this is more than the back-end's tolerances.
 const MISSING_LEAST: f64 = 1e-3;
 
@@ -122,14 +124,14 @@ impl Wish {
         let small = instance.pairs() <= self.exact_pairs_max;
         let model = model(&instance, small);
         let missing = missing(&model);
-        let relaxed = minimum(&model, &missing, Whole::None, deadline);
+        let relaxed = minimum(&model, &missing, Whole::None, deadline, TEST_MAX);
         if relaxed.bound.is_some_and(|bound| bound > MISSING_LEAST) {
             return Verdict::Impossible;
         }
         if !small && witness && is_granted(&problem, &Greedy::new(&instance, Fit::Tightest).extend(&start(&instance))) {
             return Verdict::Possible;
         }
-        let whole = minimum(&model, &missing, Whole::All, deadline);
+        let whole = minimum(&model, &missing, Whole::All, deadline, TEST_MAX);
         if whole.bound.is_some_and(|bound| bound > MISSING_LEAST) {
             return Verdict::Impossible;
         }
@@ -146,7 +148,7 @@ impl Wish {
         let instance = Instance::new(&problem);
         let bins = bins(&instance, instance.pairs() <= self.exact_pairs_max);
         let model = Model::build(&instance, &scope(&instance, bins.clone()));
-        let outcome = minimum(&model, &missing(&model), Whole::None, deadline);
+        let outcome = minimum(&model, &missing(&model), Whole::None, deadline, WHOLE_MAX);
         let refused = outcome.bound.is_some_and(|bound| bound > MISSING_LEAST);
         Support { refused, duals: outcome.duals, bins }
     }
@@ -159,6 +161,7 @@ impl Wish {
 }
 
 /// What holds a relaxation's value up.
+#[derive(Default)]
 pub(super) struct Support {
     /// The relaxation alone refuses the wish.
     pub(super) refused: bool,
@@ -186,8 +189,8 @@ fn missing(model: &Model) -> Linear {
     required.map(|(_, expression)| expression.clone()).unwrap_or_default()
 }
 
-fn minimum(model: &Model, missing: &Linear, whole: Whole, deadline: Deadline) -> Outcome {
-    let limits = SolveLimits { deadline: deadline.within(TEST_MAX), whole, gap: 0.5, relative_gap: 0.0 };
+fn minimum(model: &Model, missing: &Linear, whole: Whole, deadline: Deadline, longest: Duration) -> Outcome {
+    let limits = SolveLimits { deadline: deadline.within(longest), whole, gap: 0.5, relative_gap: 0.0 };
     model.program.minimise(missing, &[], None, limits)
 }
 
