@@ -136,7 +136,7 @@ mod validate;
 pub use check::{check, excused, verify};
 pub use deadline::Cancel;
 pub use evaluate::{evaluate, tiers};
-pub use explain::{Room, TierGain, explain, price_of, room};
+pub use explain::{Ask, Room, TierGain, explain, price_of, room};
 pub use problem::*;
 pub use reassign::{ReassignLimits, reassign};
 pub use slots::{SlotAssignment, slots};

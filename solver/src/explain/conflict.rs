@@ -30,10 +30,7 @@ pub(super) struct Conflict {
 /// What a few cannot do, they cannot do among others; so a reason that concerns nobody else is found without looking at them.
 pub(super) fn conflict(wish: &Wish, deadline: Deadline) -> Conflict {
     let all = wish.grounds();
-    let alone = BTreeSet::from([wish.workload]);
-    let own = wish.problem.constraints.iter().map(|constraint| constraint.rule.workloads());
-    let named: BTreeSet<usize> =
-        own.filter(|named| named.contains(&wish.workload)).flatten().chain(alone.clone()).collect();
+    let (alone, named) = (BTreeSet::from([wish.workload]), named_with(wish));
     for concerned in [&alone, &named] {
         let grounds = within(wish, &all, concerned);
         let cut = wish.cut_to(concerned);
@@ -54,6 +51,19 @@ pub(super) fn conflict(wish: &Wish, deadline: Deadline) -> Conflict {
         return minimised(wish, wish, all, certificate, deadline);
     }
     Conflict { proven: certificate.is_some(), certificate, ..Conflict::default() }
+}
+
+/// Whether a relaxation of the wish with only those its own rules name refuses it already: a test worth making before a search.
+pub(super) fn is_hopeless(wish: &Wish, deadline: Deadline) -> bool {
+    let named = named_with(wish);
+    let standing = within(wish, &wish.grounds(), &named).into_iter().collect();
+    wish.cut_to(&named).relaxed(&standing, deadline).refused
+}
+
+/// The wisher, and whom its own rules name.
+fn named_with(wish: &Wish) -> BTreeSet<usize> {
+    let rules = wish.problem.constraints.iter().map(|constraint| constraint.rule.workloads());
+    rules.filter(|named| named.contains(&wish.workload)).flatten().chain([wish.workload]).collect()
 }
 
 fn is_refused(wish: &Wish, grounds: &[Ground], deadline: Deadline) -> bool {

@@ -34,15 +34,29 @@ use ground::Ground;
 use repairs::Repairs;
 use wish::Wish;
 
+/// How much is asked of an explanation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Why.
+    Reasons,
+    /// Why, and what would help.
+    Repairs,
+}
+
 /// Why a placement leaves what it leaves short, and what would help, within the options' time. [`crate::solve`] does this by itself.
 ///
 /// # Errors
 /// Whatever makes the problem unsound.
-pub fn explain(problem: &Problem, placed: &[Placed], options: &SolveOptions) -> Result<Vec<Shortage>, ProblemError> {
+pub fn explain(
+    problem: &Problem,
+    placed: &[Placed],
+    ask: Ask,
+    options: &SolveOptions,
+) -> Result<Vec<Shortage>, ProblemError> {
     problem.validate()?;
     let instance = Instance::new(problem);
     let (exact_pairs_max, deadline) = (options.exact_pairs_max, Deadline::after(options.time_limit));
-    Ok(Explainer { instance: &instance, placed, exact_pairs_max, deadline }.shortages())
+    Ok(Explainer { instance: &instance, placed, exact_pairs_max, deadline }.shortages(ask))
 }
 
 /// Explains every shortage of a placement, the highest priority first, until the time is out.
@@ -54,14 +68,16 @@ pub(crate) struct Explainer<'i, 'p> {
 }
 
 impl Explainer<'_, '_> {
-    pub(crate) fn shortages(&self) -> Vec<Shortage> {
+    pub(crate) fn shortages(&self, ask: Ask) -> Vec<Shortage> {
         let layout = Layout::new(self.instance, self.placed);
         let problem = self.instance.problem;
         let mut short = layout.short();
         short.sort_by_key(|workload| (std::cmp::Reverse(problem.workloads[*workload].priority), *workload));
         let explained = short.into_iter().map(|workload| {
             let mut shortage = self.reasons(&layout, workload);
-            shortage.repairs = Repairs { explainer: self, layout: &layout, workload }.found(&shortage.conflict);
+            if ask == Ask::Repairs {
+                shortage.repairs = Repairs { explainer: self, layout: &layout, workload }.found(&shortage.conflict);
+            }
             shortage
         });
         let mut shortages: Vec<Shortage> = explained.collect();

@@ -5,7 +5,8 @@
 
 use super::Explainer;
 use super::changed::{changed, relaxed};
-use super::wish::want;
+use super::conflict::is_hopeless;
+use super::wish::{Wish, want};
 use crate::classes::classes;
 use crate::greedy::Greedy;
 use crate::instance::Instance;
@@ -14,7 +15,7 @@ use crate::lexicographic::{Effort, minimise};
 use crate::model::{Model, Scope};
 use crate::prune::prune;
 use crate::solve::Search;
-use crate::{Cause, Placed, Problem, Repair, Rule, Tier};
+use crate::{Cause, Constraint, Placed, Problem, Repair, Rule, Tier};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -148,6 +149,17 @@ impl Repairs<'_, '_, '_> {
         let capacity = &problem.nodes[node].capacity;
         let pairs = spec.demand.iter().zip(capacity).filter(|(demand, _)| **demand > 0);
         let room = pairs.map(|(demand, capacity)| capacity / demand).min().unwrap_or(u64::from(spec.wanted));
+        let limits = self.explainer.instance.rules_of[self.workload].iter().filter_map(|rule| {
+            let Constraint { rule: Rule::LimitPerDomain { topology, limit, .. }, weight: None } =
+                problem.constraints[*rule]
+            else {
+                return None;
+            };
+            let domain = problem.nodes[node].domains[topology]?;
+            let is_the_node = problem.topologies[topology].domains[domain] == problem.nodes[node].name;
+            is_the_node.then_some(u64::from(limit))
+        });
+        let room = limits.fold(room, u64::min);
         u32::try_from(room).unwrap_or(u32::MAX).min(spec.per_node_max.unwrap_or(u32::MAX)).min(spec.wanted)
     }
 
@@ -207,6 +219,11 @@ impl Repairs<'_, '_, '_> {
             want(&mut problem, other, to);
         }
         let instance = Instance::new(&problem);
+        let start = prune(&instance, self.explainer.placed);
+        let wish = Wish::new(&Layout::new(&instance, &start), self.workload, self.explainer.exact_pairs_max);
+        if is_hopeless(&wish, self.explainer.deadline) {
+            return false;
+        }
         let after = Layout::new(&instance, &self.solved(&instance));
         let no_worse = |other: usize| {
             after.missing(other) == 0 || together.contains(&other) && after.missing(other) <= self.layout.missing(other)
