@@ -7,8 +7,8 @@ use crate::progress::Spinner;
 use crate::render::style::counted;
 use hyphae_api::v1::{PlanRequest, SourceFile};
 use hyphae_controlplane::plan::{InputFile, Inputs, PlanDocument, Status};
-use hyphae_controlplane::planner::{self, PlanError};
-use hyphae_controlplane::state::StoredSource;
+use hyphae_controlplane::planner::{self, Explanation, PlanError, WhatIf};
+use hyphae_controlplane::state::{State, StoredSource};
 use hyphae_policy::UserFacts;
 use std::time::Duration;
 
@@ -29,14 +29,39 @@ pub(crate) fn offline(
     inputs: Inputs,
     user: UserFacts,
     deadline: Duration,
+    suppositions: &[WhatIf],
 ) -> Result<PlanDocument, Failure> {
     let _spinner = Spinner::start(format!("planning {} offline", counted(inputs.files.len(), "file")));
+    let state = offline_state(inventory, &inputs)?;
+    let request = planner::Request { state: &state, inputs, user, deadline };
+    let planned = match suppositions {
+        [] => planner::plan(&request),
+        some => planner::plan_what_if(&request, some),
+    };
+    planned.map_err(|error| problems(&error))
+}
+
+/// Explains a workload where a plan would put it on the nodes of an inventory.
+pub(crate) fn explain_offline(
+    inventory: &[InputFile],
+    inputs: Inputs,
+    workload: String,
+    costs: bool,
+    deadline: Duration,
+) -> Result<Explanation, Failure> {
+    let _spinner = Spinner::start(format!("explaining {workload} offline"));
+    let state = offline_state(inventory, &inputs)?;
+    let request = planner::ExplainRequest { state: &state, inputs, workload, costs, deadline };
+    planner::explain_planned(&request).map_err(|error| problems(&error))
+}
+
+fn offline_state(inventory: &[InputFile], inputs: &Inputs) -> Result<State, Failure> {
     let mut state = planner::offline_state(inventory).map_err(|error| problems(&error))?;
     // The policies among the files are those in force: what they say to the user is asked, not whether the user may replace them.
     let policies = inputs.files.iter().filter(|file| file.file.ends_with(".cedar"));
     state.policies =
         policies.map(|file| StoredSource { file: file.file.clone(), line: 1, text: file.text.clone() }).collect();
-    planner::plan(&planner::Request { state: &state, inputs, user, deadline }).map_err(|error| problems(&error))
+    Ok(state)
 }
 
 /// Has the server plan. Without a deadline the server takes its own.
@@ -44,11 +69,13 @@ pub(crate) async fn online(
     client: &mut Client,
     inputs: Inputs,
     deadline: Option<Duration>,
+    suppositions: &[WhatIf],
 ) -> Result<Planned, Failure> {
     let _spinner = Spinner::start("planning");
     let files = inputs.files.into_iter().map(|file| SourceFile { name: file.file, text: file.text }).collect();
     let deadline_millis = deadline.map_or(0, |deadline| u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX));
-    let request = PlanRequest { files, deadline_millis, delete: inputs.delete };
+    let what_if = suppositions.iter().map(ToString::to_string).collect();
+    let request = PlanRequest { files, deadline_millis, delete: inputs.delete, what_if };
     let reply = client.plan(request).await.map_err(refusal)?.into_inner();
     if !reply.problems.is_empty() {
         return Err(Failure::Problems { problems: reply.problems, outcome: "nothing was planned" });

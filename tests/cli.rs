@@ -489,6 +489,105 @@ fn a_requirement_that_no_node_meets_is_told() {
     check("not_eligible", &[("nodes.kdl", NODES), ("gpu.kdl", text)], &["plan", "--inventory", "nodes.kdl", "gpu.kdl"]);
 }
 
+#[test]
+fn rules_that_conflict_only_together_are_shown_and_loosened_at_their_lines() {
+    let text = r#"team "shop" {
+    quota cpu=3
+}
+service "web" team="shop" {
+    image "x/web:1"
+    replicas 8
+    resources cpu=0.5 memory="64MiB"
+    place {
+        spread over="zone" max-skew=1
+        survive loss-of="zone" keep=6
+    }
+}
+"#;
+    let files = [("nodes.kdl", NODES), ("web.kdl", text)];
+    check("conflict_loosened", &files, &["plan", "--inventory", "nodes.kdl", "web.kdl"]);
+}
+
+#[test]
+fn a_resource_that_cannot_suffice_is_added_up() {
+    let text = r#"service "db" {
+    image "x/db:1"
+    replicas 2
+    priority 10
+    resources cpu=1 memory="5GiB"
+    place {
+        require disk="ssd"
+    }
+}
+service "log" {
+    image "x/log:1"
+    resources cpu=1 memory="4GiB"
+    place {
+        require disk="ssd"
+    }
+}
+"#;
+    let files = [("nodes.kdl", NODES), ("db.kdl", text)];
+    check("certificate", &files, &["plan", "--inventory", "nodes.kdl", "db.kdl"]);
+}
+
+// ---- what if, and why ----
+
+#[test]
+fn what_if_shows_what_would_be_otherwise() {
+    let fixture = shop();
+    let what_if = |suppositions: &[&str]| {
+        let suppositions = suppositions.iter().flat_map(|text| ["--what-if", text]);
+        fixture.run(&PLAN.into_iter().chain(suppositions).collect::<Vec<_>>())
+    };
+    matches("what_if_lose_zone", &what_if(&["lose zone=b"]));
+    matches("what_if_without", &what_if(&["without shop.kdl:12", "without shop.kdl:13"]));
+    matches("what_if_more", &what_if(&["replicas storefront/web=14", "nodes +2 like n2"]));
+    matches("what_if_drop", &what_if(&["drop storefront/cache", "lose node n1"]));
+}
+
+#[test]
+fn what_if_is_a_section_of_the_document() {
+    let run = shop().run(&[&PLAN[..], &["--what-if", "lose node n3", "--format", "json"]].concat());
+    let document: serde_json::Value = serde_json::from_str(&run.stdout).expect("one JSON document");
+    assert_eq!(document["what_if"]["suppositions"][0], "lose node n3");
+    let cost = |field: &str| document["what_if"][field].as_u64().expect("a price");
+    assert!(cost("cost_now_micros") > 0 && document["what_if"]["tiers"].is_array());
+}
+
+#[test]
+fn what_if_without_sense_is_refused() {
+    let fixture = shop();
+    let what_if = |text: &str| fixture.run(&[&PLAN[..], &["--what-if", text]].concat());
+    matches("what_if_no_statement", &what_if("without shop.kdl:9"));
+    matches("what_if_no_node", &what_if("lose node n33"));
+    matches("what_if_no_grammar", &what_if("maybe"));
+    for nonsense in
+        ["replicas web", "replicas storefront/web=many", "nodes 2 like n1", "lose zone=q", "drop storefront/wbe"]
+    {
+        assert_eq!(what_if(nonsense).code, 1, "{nonsense}");
+    }
+}
+
+#[test]
+fn a_what_if_plan_is_never_saved() {
+    let fixture = shop();
+    matches("what_if_out", &fixture.run(&[&PLAN[..], &["--what-if", "lose zone=a", "--out", "plan.json"]].concat()));
+    assert!(!fixture.path().join("plan.json").exists());
+}
+
+#[test]
+fn explain_offline_says_where_it_would_be_how_many_more_and_what_rules_cost() {
+    let fixture = shop();
+    let explain = |rest: &[&str]| {
+        fixture.run(&[&["explain", "storefront/web", "--inventory", "nodes.kdl", "shop.kdl"], rest].concat())
+    };
+    matches("explain_offline", &explain(&[]));
+    matches("explain_costs", &explain(&["--costs"]));
+    let cache = fixture.run(&["explain", "storefront/cash", "--inventory", "nodes.kdl", "shop.kdl"]);
+    assert!(cache.code == 1 && cache.stderr.contains("did you mean \"storefront/cache\""), "{}", cache.stderr);
+}
+
 // ---- wrong use ----
 
 #[test]

@@ -77,7 +77,7 @@ pub(crate) async fn run(args: ApplyArgs) -> Result<Outcome, Failure> {
     let mut client = args.server.connect().await?;
     let planned = match saved {
         Some(planned) => planned,
-        None => planning::online(&mut client, inputs, args.deadline).await?,
+        None => planning::online(&mut client, inputs, args.deadline, &[]).await?,
     };
     carry_out(&mut client, &planned, &args.consent).await
 }

@@ -28,6 +28,6 @@ pub(crate) async fn run(args: DeleteArgs) -> Result<Outcome, Failure> {
     delete.sort_unstable();
     delete.dedup();
     let mut client = args.server.connect().await?;
-    let planned = planning::online(&mut client, Inputs { files: Vec::new(), delete }, None).await?;
+    let planned = planning::online(&mut client, Inputs { files: Vec::new(), delete }, None, &[]).await?;
     carry_out(&mut client, &planned, &args.consent).await
 }

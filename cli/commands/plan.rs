@@ -8,6 +8,7 @@ use crate::files::{Kinds, Reader, replace};
 use crate::planning::{self, DEADLINE};
 use crate::{output, render};
 use hyphae_controlplane::plan::{Inputs, PlanDocument};
+use hyphae_controlplane::planner::WhatIf;
 use hyphae_policy::UserFacts;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +28,17 @@ Examples:
   hyphae plan --inventory nodes.kdl --as storefront/alice shop/
                                              what the policies say to alice of team storefront
   hyphae plan shop/ --out plan.json && hyphae apply plan.json
+  hyphae plan --inventory nodes.kdl shop/ --what-if 'lose zone=a' --what-if 'without shop.kdl:14'
+                                             what the plan would be, and how that differs
+
+What may be supposed (--what-if, as often as wanted; nothing of it happens, and such a plan is never applied):
+  without FILE:LINE       the statement that begins at that line is not there: a rule of `place`, a quota,
+                          all-or-nothing, a reserve
+  replicas TEAM/NAME=N    so many replicas are wanted
+  drop TEAM/NAME          none is wanted
+  nodes +N like NODE      there are so many more nodes like that one
+  lose node NODE          that node is gone
+  lose KEY=VALUE          every node with that label is gone
 
 Exit codes:
   0  planned
@@ -54,6 +66,9 @@ pub(crate) struct PlanArgs {
     /// How long the solver may take; the best plan found so far is shown with its bound [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     deadline: Option<Duration>,
+    /// Plan for a world that is otherwise, and show the difference; may be given more than once (see --help)
+    #[arg(long, value_name = "SUPPOSITION", num_args = 1)]
+    what_if: Vec<WhatIf>,
     /// Exit with 2 when there are changes
     #[arg(long)]
     detailed_exitcode: bool,
@@ -61,6 +76,12 @@ pub(crate) struct PlanArgs {
 
 /// Plans and shows.
 pub(crate) fn run(args: &PlanArgs) -> Result<Outcome, Failure> {
+    if args.out.is_some() && !args.what_if.is_empty() {
+        return Err(Failure::Usage {
+            message: "a plan made with --what-if can never be applied, so it is not saved with --out".to_string(),
+            help: "leave one of the two out; --format json prints the document".to_string(),
+        });
+    }
     let mut reader = Reader::default();
     let inventory = reader.read(&args.inventory, Kinds::Kdl);
     let inputs = Inputs { files: reader.read(&args.files, Kinds::All), delete: Vec::new() };
@@ -68,13 +89,13 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Outcome, Failure> {
     let document = if args.inventory.is_empty() {
         let planned = asynchronously(async {
             let mut client = args.server.connect().await?;
-            planning::online(&mut client, inputs, args.deadline).await
+            planning::online(&mut client, inputs, args.deadline, &args.what_if).await
         });
         planned?.document
     } else {
         let local = || UserFacts { name: "local".to_string(), teams: vec!["admins".to_string()] };
         let user = args.user.clone().unwrap_or_else(local);
-        planning::offline(&inventory, inputs, user, args.deadline.unwrap_or(DEADLINE))?
+        planning::offline(&inventory, inputs, user, args.deadline.unwrap_or(DEADLINE), &args.what_if)?
     };
     show(&document, args.format)?;
     if let Some(out) = &args.out {

@@ -12,3 +12,4 @@ pub(crate) mod status;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod text_diff;
+pub(crate) mod what_if;

@@ -5,7 +5,7 @@
 
 use crate::render::amounts::{millis, price};
 use crate::render::style::{BAD, BOLD, DIM, GOOD, PLACE, WARN, clean, counted, paint};
-use crate::render::{fleet, shortage};
+use crate::render::{fleet, shortage, what_if};
 use anstyle::Style;
 use hyphae_controlplane::plan::{Action, Change, PlanDocument, Status, TierEntry};
 use std::collections::BTreeMap;
@@ -26,6 +26,7 @@ const WAVE_NAMES_MAX: usize = 4;
 pub(crate) fn plan(document: &PlanDocument) -> String {
     let sections = [
         summary(document),
+        what_if::what_if(document),
         changes(document),
         fleet::scaling(document),
         fleet::traded(document),
@@ -77,9 +78,10 @@ fn summary(document: &PlanDocument) -> String {
         }
         Status::Denied => paint(BAD, "denied by policy, cannot be applied"),
     };
+    let supposed = if document.what_if.is_some() { "What-if plan" } else { "Plan" };
     format!(
         "{} {}; {verdict}\n",
-        paint(BOLD, format!("Plan at revision {}:", document.revision)),
+        paint(BOLD, format!("{supposed} at revision {}:", document.revision)),
         summary_words(document)
     )
 }
@@ -260,7 +262,8 @@ fn proof(document: &PlanDocument) -> String {
 fn proof_rows(document: &PlanDocument) -> Vec<(String, String, String)> {
     let is_whole = |tier: &&TierEntry| tier.priority.is_some() && tier.value == 0 && tier.proven;
     let whole = document.tiers.iter().filter(is_whole).count();
-    let row = |tier: &TierEntry| (tier_name(tier), tier_value(tier, tier.value), tier_proof(tier));
+    let row =
+        |tier: &TierEntry| (tier_name(&tier.tier, tier.priority), tier_value(&tier.tier, tier.value), tier_proof(tier));
     if whole < 2 {
         return document.tiers.iter().map(row).collect();
     }
@@ -270,15 +273,17 @@ fn proof_rows(document: &PlanDocument) -> Vec<(String, String, String)> {
     std::iter::once(shared).chain(others).collect()
 }
 
-fn tier_name(tier: &TierEntry) -> String {
-    match tier.priority {
-        Some(priority) => format!("{} (priority {priority})", clean(&tier.tier)),
-        None => clean(&tier.tier).into_owned(),
+/// A tier for people: shortages say of which priority.
+pub(crate) fn tier_name(tier: &str, priority: Option<i32>) -> String {
+    match priority {
+        Some(priority) => format!("{} (priority {priority})", clean(tier)),
+        None => clean(tier).into_owned(),
     }
 }
 
-fn tier_value(tier: &TierEntry, value: u64) -> String {
-    match tier.tier.as_str() {
+/// A tier's value for people: prices as prices.
+pub(crate) fn tier_value(tier: &str, value: u64) -> String {
+    match tier {
         "cost" | "priced-cost" => price(value),
         _ => value.to_string(),
     }
@@ -291,7 +296,7 @@ fn tier_proof(tier: &TierEntry) -> String {
     let distance = tier.value.saturating_sub(tier.bound);
     match distance {
         0 => paint(WARN, "at its bound; a tier above is not proven"),
-        _ => paint(WARN, format!("at most {} from optimal", tier_value(tier, distance))),
+        _ => paint(WARN, format!("at most {} from optimal", tier_value(&tier.tier, distance))),
     }
 }
 

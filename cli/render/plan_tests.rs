@@ -50,6 +50,7 @@ fn document() -> PlanDocument {
             checked: true,
         },
         notes: vec![],
+        what_if: None,
         inputs: Inputs::default(),
     }
 }

@@ -1,7 +1,7 @@
 //! "No" as prose: what a policy denies, and what cannot be placed because of what, and what would help.
 
 use crate::render::plan::more;
-use crate::render::style::{BAD, BOLD, GOOD, PLACE, clean, counted, paint};
+use crate::render::style::{BAD, BOLD, DIM, GOOD, PLACE, clean, counted, paint};
 use hyphae_controlplane::plan::{Conflict, Denied, PlanDocument, Unplaced};
 use std::fmt::Write;
 
@@ -65,8 +65,12 @@ fn shortage(unplaced: &Unplaced) -> String {
     if unplaced.conflict.len() > CAUSES_MAX {
         let _ = writeln!(text, "    {}", more(unplaced.conflict.len() - CAUSES_MAX, "reason"));
     }
+    if let Some(certificate) = &unplaced.certificate {
+        let word = if unplaced.conflict.is_empty() { "because" } else { "       " };
+        let _ = writeln!(text, "    {word} {}", paint(DIM, clean(certificate)));
+    }
     let verb = if unplaced.count == 1 { "has" } else { "have" };
-    let therefore = match (unplaced.proven, unplaced.conflict.is_empty()) {
+    let therefore = match (unplaced.proven, unplaced.conflict.is_empty() && unplaced.certificate.is_none()) {
         (true, false) => format!("therefore {missing} {verb} no place."),
         (true, true) => format!("{missing} {verb} no place; no single reason could be singled out."),
         (false, false) => {

@@ -41,6 +41,9 @@ pub struct PlanDocument {
     /// Worth knowing: warnings about the sources, a policy set that comes into force.
     #[serde(default)]
     pub notes: Vec<String>,
+    /// Present when it is made for a world that is not: what was supposed, and what the plan for the world as it is would be instead.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub what_if: Option<WhatIfEntry>,
     /// The sources it was made from, so that a saved plan is whole.
     pub inputs: Inputs,
 }
@@ -223,6 +226,52 @@ pub struct Unplaced {
     pub repairs: Vec<RepairEntry>,
     /// The conflict was proven; otherwise no placement was found, which is not the same as impossible.
     pub proven: bool,
+    /// Proven, and without any one of the conflict's members it would be possible, as far as those go.
+    #[serde(default)]
+    pub minimal: bool,
+    /// For people: a resource of which there cannot be enough, added up.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub certificate: Option<String>,
+}
+
+/// What was supposed, and what it changes: "now" is the plan without the suppositions, "then" this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhatIfEntry {
+    /// As they were given.
+    pub suppositions: Vec<String>,
+    /// Every tier that either plan has.
+    pub tiers: Vec<TierChange>,
+    /// Workloads that are short in either.
+    pub unplaced: Vec<UnplacedChange>,
+    /// Price per hour of the nodes that hold anything, millionths, in the plan without.
+    pub cost_now_micros: u64,
+    /// The same in this one.
+    pub cost_then_micros: u64,
+}
+
+/// A tier's value in both plans; none where a plan has no such tier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierChange {
+    /// As in [`TierEntry`].
+    pub tier: String,
+    /// Of shortage: which priority.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub priority: Option<i32>,
+    /// Without the suppositions.
+    pub now: Option<u64>,
+    /// With them.
+    pub then: Option<u64>,
+}
+
+/// Replicas of a workload that have no place in each plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnplacedChange {
+    /// Which.
+    pub workload: String,
+    /// Without the suppositions.
+    pub now: u32,
+    /// With them.
+    pub then: u32,
 }
 
 /// A thing that stands in the way, with where it is written, when it is written anywhere.

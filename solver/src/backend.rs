@@ -64,11 +64,29 @@ struct Column {
 /// A row `linear ≤ 0`.
 type Row = Linear;
 
+/// The condition that a row states, as far as explanations tell conditions apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Tag {
+    /// What follows from others, or is never in question.
+    #[default]
+    Other,
+    /// No more of this workload than wanted.
+    Wanted(usize),
+    /// The capacity of a bin.
+    Capacity { resource: usize, bin: usize },
+    /// This constraint.
+    Rule(usize),
+}
+
 /// A minimisation program without its objective, which is given with each call.
 #[derive(Default)]
 pub(crate) struct Program {
     columns: Vec<Column>,
     rows: Vec<Row>,
+    /// By row.
+    tags: Vec<Tag>,
+    /// Of the rows to come.
+    pub(crate) tag: Tag,
 }
 
 /// Which columns have to be whole.
@@ -104,7 +122,12 @@ pub(crate) struct Outcome {
     pub(crate) bound: Option<f64>,
     /// It stopped at the deadline.
     pub(crate) timed_out: bool,
+    /// Of a linear relaxation solved to the end: the rows that hold the objective up, with their dual values.
+    pub(crate) duals: Vec<(Tag, f64)>,
 }
+
+/// No dual value below this says anything.
+const DUAL_LEAST: f64 = 1e-7;
 
 impl Program {
     /// A new column between `lower` and `upper`; the start takes its value from outside.
@@ -140,6 +163,7 @@ impl Program {
     pub(crate) fn at_most_zero(&mut self, linear: Linear) {
         if !linear.terms.is_empty() || linear.constant > 0.0 {
             self.rows.push(linear);
+            self.tags.push(self.tag);
         }
     }
 
@@ -214,6 +238,7 @@ impl Program {
         let task = Task {
             columns: self.columns.iter().map(|c| (c.lower, c.upper, is_whole(c, limits.whole))).collect(),
             rows: self.rows.iter().chain(extra).cloned().collect(),
+            tags: self.tags.clone(),
             objective: objective.clone(),
             start: start.filter(|_| limits.whole != Whole::Pinned).map(<[f64]>::to_vec),
             limits,
@@ -233,6 +258,8 @@ struct Task {
     /// Lower, upper, whole.
     columns: Vec<(f64, f64, bool)>,
     rows: Vec<Row>,
+    /// Of the rows, as far as they have any.
+    tags: Vec<Tag>,
     objective: Linear,
     start: Option<Vec<f64>>,
     limits: SolveLimits,
@@ -291,6 +318,12 @@ impl Task {
         model.try_solve().map_or_else(|_| Outcome::default(), |solved| self.outcome(&solved))
     }
 
+    fn duals(&self, solved: &SolvedModel) -> Vec<(Tag, f64)> {
+        let solution = solved.get_solution();
+        let rows = self.tags.iter().copied().zip(solution.dual_rows().iter().copied());
+        rows.filter(|(_, dual)| dual.abs() > DUAL_LEAST).collect()
+    }
+
     fn outcome(&self, solved: &SolvedModel) -> Outcome {
         let status = solved.status();
         let integer = self.columns.iter().any(|(.., whole)| *whole);
@@ -304,7 +337,9 @@ impl Task {
             status,
             HighsModelStatus::Optimal | HighsModelStatus::ReachedTimeLimit | HighsModelStatus::ReachedSolutionLimit
         );
+        let duals = if !integer && status == HighsModelStatus::Optimal { self.duals(solved) } else { Vec::new() };
         Outcome {
+            duals,
             values: has_values.then(|| solved.get_solution().columns().to_vec()),
             // good_lp does not hand an objective's constant to HiGHS.
             bound: bound.filter(|b| meaningful && b.is_finite()).map(|b| b + self.objective.constant),

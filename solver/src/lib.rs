@@ -98,7 +98,7 @@
 //! - The greedy stage looks at all nodes of a workload: fine for thousands, not for 1,000,000 placements a second.
 //! - A change to a large cluster goes through all stages; only what they touch is bounded, not what they read.
 //! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
-//! - A conflict is minimal as far as every test was decided in time; rules between other workloads are taken as given.
+//! - A repair changes one thing: where two independent reasons stand in the way, loosening either alone helps nobody.
 //! - Devices: with very many sizes of share only the largest are packed exactly in the programs ([`slots`] and the checker pack all). Which device a
 //!   running replica has is not known, so that a placement may ask for another one on the same node.
 //! - [`online`] looks at capacity, devices and eligibility only, not at rules.
@@ -139,6 +139,7 @@ mod validate;
 pub use check::{check, excused, verify};
 pub use deadline::Cancel;
 pub use evaluate::{evaluate, tiers};
+pub use explain::{Ask, Room, TierGain, explain, price_of, room};
 pub use problem::*;
 pub use reassign::{ReassignLimits, reassign};
 pub use slots::{SlotAssignment, slots};

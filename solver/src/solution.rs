@@ -1,6 +1,6 @@
 //! The solver's answer: a checked placement, its value tier by tier with proven bounds, and reasons for what is missing.
 
-use crate::{ConstraintIdx, DeviceIdx, NodeIdx, Placed, ResourceIdx, WorkloadIdx};
+use crate::{ConstraintIdx, DeviceIdx, NodeIdx, Placed, ResourceIdx, Rule, WorkloadIdx};
 use serde::{Deserialize, Serialize};
 
 /// A placement that has passed [`crate::check`], and what is known about it.
@@ -73,18 +73,55 @@ pub enum Proof {
 }
 
 /// A workload that could not be placed in full, and why.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// What is asked about is the *wish*: the workload has all it wants, everything of its priority or higher keeps as many replicas as it has,
+/// and everything lower may go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shortage {
     /// Which workload.
     pub workload: WorkloadIdx,
     /// Replicas missing.
     pub missing: u32,
-    /// What stands in the way.
+    /// What stands in the way. When `proven`, the wish is impossible under these alone, everything else about it given up; empty when the
+    /// set would be too long to be read, and `certificate` is all there is to say.
     pub conflict: Vec<Cause>,
-    /// What would help, cheapest first, each verified by solving again; may be empty.
+    /// What would help, cheapest first, each verified by solving again; may be empty. The order is that of [`Repair`].
     pub repairs: Vec<Repair>,
-    /// The conflict was shown to be sufficient (removing replicas is then the only way); false means "not found", not "impossible".
+    /// The wish is impossible: shown by a bound of the back-end, or by the certificate. False means "not found", not "impossible".
     pub proven: bool,
+    /// Proven, and without any one cause of the conflict the wish is possible: a placement for it was found and verified.
+    #[serde(default)]
+    pub minimal: bool,
+    /// A resource that cannot suffice, in exact integers.
+    #[serde(default)]
+    pub certificate: Option<Certificate>,
+    /// When not proven: how many of the nodes that the workload may be on are barred for one more replica by what.
+    #[serde(default)]
+    pub barred: Vec<Barred>,
+}
+
+/// Workloads that may only be on these nodes need more of a resource than the nodes have: the wish is impossible.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// Of what.
+    pub resource: ResourceIdx,
+    /// The nodes, ascending.
+    pub nodes: Vec<NodeIdx>,
+    /// The workloads with no other place to be, ascending: the one that is short, and those of its priority or higher.
+    pub workloads: Vec<WorkloadIdx>,
+    /// What they need: the one that is short for all that it wants, the others for what they have.
+    pub needed: u64,
+    /// What the nodes have.
+    pub there: u64,
+}
+
+/// Nodes on which one more replica is impossible as things are, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Barred {
+    /// The reason.
+    pub cause: Cause,
+    /// On so many nodes.
+    pub nodes: u32,
 }
 
 /// A thing that stands in the way of a replica.
@@ -93,20 +130,30 @@ pub struct Shortage {
 pub enum Cause {
     /// No node is eligible.
     NotEligible,
-    /// The eligible nodes lack this resource: `needed` for the missing replicas, `free` in all, of which no node has enough for one when `fragmented`.
+    /// There is this resource only so much: `needed` for the missing replicas (0 when only others take of it), `free` in all on the eligible
+    /// nodes, of which no node has enough for one when `fragmented`.
     Capacity { resource: ResourceIdx, needed: u64, free: u64, fragmented: bool },
     /// At most [`crate::Workload::per_node_max`] on a node.
     PerNodeMax,
-    /// This rule.
+    /// This rule; it may be another workload's.
     Rule(ConstraintIdx),
+    /// It may be on the eligible nodes only.
+    Eligibility,
+    /// The nodes have only so many devices.
+    Devices(DeviceIdx),
 }
 
-/// A change that lets the missing replicas be placed.
+/// A change that lets the missing replicas be placed while nobody else loses any, but for what it says itself. In order of what it costs: what
+/// is asked for stays, then what is paid for, then what is given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Repair {
-    /// `count` more nodes like this one (same capacity, same domains).
+    /// Put this looser rule in its place: the least change of its limit that was found to help.
+    RelaxRule { constraint: ConstraintIdx, to: Rule },
+    /// `count` more nodes like this one (same capacity, same domains): the kind for which that costs least.
     AddNodes { like: NodeIdx, count: u32 },
+    /// Run this many fewer replicas of another workload, of this priority or lower.
+    DropReplicas { workload: WorkloadIdx, by: u32 },
     /// Drop this rule.
     DropRule(ConstraintIdx),
     /// Want this many fewer replicas.

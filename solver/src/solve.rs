@@ -3,7 +3,7 @@
 use crate::backend::{Linear, Whole};
 use crate::classes::{bounds, class_model};
 use crate::deadline::Deadline;
-use crate::explain::Explainer;
+use crate::explain::{Ask, Explainer};
 use crate::greedy::{Fit, Greedy};
 use crate::guided::Guide;
 use crate::instance::Instance;
@@ -250,16 +250,10 @@ impl<'i, 'p> Search<'i, 'p> {
     fn shortages(&self, options: &SolveOptions, deadline: Deadline) -> Vec<Shortage> {
         if options.explain && self.is_short() {
             let (instance, placed, exact_pairs_max) = (self.instance, self.best.as_slice(), options.exact_pairs_max);
-            return Explainer { instance, placed, exact_pairs_max, deadline }.shortages();
+            return Explainer { instance, placed, exact_pairs_max, deadline }.shortages(Ask::Repairs);
         }
         let layout = Layout::new(self.instance, &self.best);
-        let bare = |workload: usize| Shortage {
-            workload,
-            missing: layout.missing(workload),
-            conflict: Vec::new(),
-            repairs: Vec::new(),
-            proven: false,
-        };
+        let bare = |workload: usize| Shortage { workload, missing: layout.missing(workload), ..Shortage::default() };
         layout.short().into_iter().map(bare).collect()
     }
 

@@ -2,11 +2,13 @@
 
 use super::program::Program;
 use super::reasons;
+use super::sources::Merged;
 use super::{PlanError, sources};
 use crate::plan::{Conflict, Inputs};
 use crate::state::State;
-use hyphae_solver::{NodeIdx, Placed, Problem, Violation, WorkloadIdx};
+use hyphae_solver::{NodeIdx, Placed, Problem, SolveOptions, Violation, WorkloadIdx};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What `hyphae explain` shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +23,12 @@ pub struct Explanation {
     pub wanted: u32,
     /// Replicas that have a node.
     pub placed: u32,
+    /// Where a plan would put it, not where it is.
+    #[serde(default)]
+    pub planned: bool,
+    /// How many more would fit; not of a daemon.
+    #[serde(default)]
+    pub room: Option<ExplainedRoom>,
     /// What binds it, as written.
     pub rules: Vec<ExplainedRule>,
     /// Every node, those that hold a replica first.
@@ -35,6 +43,9 @@ pub struct ExplainedRule {
     pub rule: Conflict,
     /// Must hold; otherwise it costs.
     pub hard: bool,
+    /// Of a hard rule, when asked: the tiers that would be otherwise without it, the first of them better.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub costs: Option<Vec<ExplainedCost>>,
 }
 
 /// What speaks about one node.
@@ -50,16 +61,98 @@ pub struct ExplainedNode {
     pub reasons: Vec<String>,
 }
 
+/// How many more replicas would fit, everybody else keeping as many as they have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedRoom {
+    /// At least so many: a placement was found and checked.
+    pub low: u32,
+    /// Not more than so many: proven.
+    pub high: u32,
+    /// What stops the next one.
+    pub stops: Vec<Conflict>,
+    /// That this stops it is proven.
+    pub proven: bool,
+}
+
+/// What a hard rule costs: a tier that would be better without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExplainedCost {
+    /// As in a plan's tiers.
+    pub tier: String,
+    /// Of shortage: which priority.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub priority: Option<i32>,
+    /// In the best plan found.
+    pub with: u64,
+    /// In the best plan found without the rule.
+    pub without: u64,
+    /// Both are proven best.
+    pub proven: bool,
+}
+
+/// What to explain.
+#[derive(Debug, Clone)]
+pub struct ExplainRequest<'a> {
+    /// The cluster as it is.
+    pub state: &'a State,
+    /// What to change about it first.
+    pub inputs: Inputs,
+    /// `team/name`.
+    pub workload: String,
+    /// Solve again without each hard rule of the workload, to say what it costs.
+    pub costs: bool,
+    /// How long all of it may take.
+    pub deadline: Duration,
+}
+
 /// Explains where a stored workload is.
 ///
 /// # Errors
 /// The workload does not exist, or what is stored can not be read by this version.
-pub fn explain(state: &State, workload: &str) -> Result<Explanation, PlanError> {
-    let merged = sources::merge(state, &Inputs::default())?;
-    let program = super::program::program(state, &merged);
+pub fn explain(request: &ExplainRequest<'_>) -> Result<Explanation, PlanError> {
+    explained(request, false)
+}
+
+/// Explains where a plan would put a workload, as if the plan had been carried out.
+///
+/// # Errors
+/// Those of [`super::plan`].
+pub fn explain_planned(request: &ExplainRequest<'_>) -> Result<Explanation, PlanError> {
+    explained(request, true)
+}
+
+fn explained(request: &ExplainRequest<'_>, as_planned: bool) -> Result<Explanation, PlanError> {
+    let ExplainRequest { state, inputs, workload, costs, deadline } = request;
+    let merged = sources::merge(state, inputs)?;
+    let mut program = super::program::program(state, &merged);
     let known = || program.workloads.clone();
     let position = program.workloads.iter().position(|name| name == workload);
-    let position = position.ok_or_else(|| PlanError::NoSuchWorkload { name: workload.to_owned(), known: known() })?;
+    let position = position.ok_or_else(|| PlanError::NoSuchWorkload { name: workload.clone(), known: known() })?;
+    // A third each for the plan, the room and the costs.
+    let options = SolveOptions { time_limit: *deadline / 3, explain: false, ..SolveOptions::default() };
+    if as_planned {
+        program.problem.current = hyphae_solver::solve(&program.problem, &options)?.placed;
+        program.problem.held = Vec::new();
+    }
+    let mut rules = reasons::rules(&program, position);
+    if *costs {
+        add_costs(&program, position, &mut rules, &options)?;
+    }
+    let nodes = explained_nodes(&program, position);
+    Ok(Explanation {
+        revision: state.revision,
+        workload: workload.clone(),
+        kind: merged.model.workloads[workload].kind.as_str().to_owned(),
+        planned: as_planned,
+        wanted: program.problem.workloads[position].wanted,
+        placed: nodes.iter().map(|node| node.replicas).sum(),
+        room: room(&merged, &program, position, &options)?,
+        rules,
+        nodes,
+    })
+}
+
+fn explained_nodes(program: &Program, position: WorkloadIdx) -> Vec<ExplainedNode> {
     let current = &program.problem.current;
     let held = |node: NodeIdx| {
         current
@@ -67,24 +160,60 @@ pub fn explain(state: &State, workload: &str) -> Result<Explanation, PlanError> 
             .find(|placed| (placed.workload, placed.node) == (position, node))
             .map_or(0, |placed| placed.count)
     };
-    let probe = Probe::new(&program, position);
+    let probe = Probe::new(program, position);
     let mut nodes: Vec<ExplainedNode> = (0..program.nodes.len())
         .map(|node| {
-            let reasons = reasons_against(&program, &probe, position, node);
+            let reasons = reasons_against(program, &probe, position, node);
             let name = program.nodes[node].clone();
             ExplainedNode { node: name, replicas: held(node), fits: reasons.is_empty(), reasons }
         })
         .collect();
     nodes.sort_by(|a, b| (a.replicas == 0, !a.fits, &a.node).cmp(&(b.replicas == 0, !b.fits, &b.node)));
-    Ok(Explanation {
-        revision: state.revision,
-        workload: workload.to_owned(),
-        kind: merged.model.workloads[workload].kind.as_str().to_owned(),
-        wanted: program.problem.workloads[position].wanted,
-        placed: nodes.iter().map(|node| node.replicas).sum(),
-        rules: reasons::rules(&program, position),
-        nodes,
-    })
+    nodes
+}
+
+/// How many more would fit; a daemon has one on each node anyway.
+fn room(
+    merged: &Merged,
+    program: &Program,
+    position: WorkloadIdx,
+    options: &SolveOptions,
+) -> Result<Option<ExplainedRoom>, PlanError> {
+    let problem = &program.problem;
+    if problem.workloads[position].per_node_max.is_some() {
+        return Ok(None);
+    }
+    let options = SolveOptions { explain: true, ..options.clone() };
+    let hyphae_solver::Room { low, high, stops } = hyphae_solver::room(problem, &problem.current, position, &options)?;
+    let told = stops.map(|shortage| reasons::unplaced(merged, program, &problem.current, &shortage));
+    let proven = told.as_ref().is_some_and(|told| told.proven);
+    Ok(Some(ExplainedRoom { low, high, stops: told.map(|told| told.conflict).unwrap_or_default(), proven }))
+}
+
+/// Solves again without each hard rule, the time shared out among them. Everything is placed afresh: otherwise what runs already would
+/// hide behind the price of moving it what a rule costs for good.
+fn add_costs(
+    program: &Program,
+    position: WorkloadIdx,
+    rules: &mut [ExplainedRule],
+    options: &SolveOptions,
+) -> Result<(), PlanError> {
+    let problem = &Problem { current: Vec::new(), held: Vec::new(), ..program.problem.clone() };
+    let positions: Vec<usize> = reasons::rules_naming(program, position).collect();
+    let hard = rules.iter().filter(|rule| rule.hard).count();
+    let time_limit = options.time_limit / u32::try_from(hard + 1).unwrap_or(u32::MAX);
+    let options = SolveOptions { time_limit, ..options.clone() };
+    let base = hyphae_solver::solve(problem, &options)?;
+    for (rule, constraint) in rules.iter_mut().zip(positions).filter(|(rule, _)| rule.hard) {
+        let gains = hyphae_solver::price_of(problem, &base, constraint, &options)?;
+        let cost = |gain: &hyphae_solver::TierGain| {
+            let (tier, priority) = super::tier_name(gain.tier);
+            let tier = tier.to_owned();
+            ExplainedCost { tier, priority, with: gain.with, without: gain.without, proven: gain.proven }
+        };
+        rule.costs = Some(gains.iter().filter(|gain| gain.with != gain.without).map(cost).collect());
+    }
+    Ok(())
 }
 
 /// What the checker says against one more replica on the node, beyond what is broken already.

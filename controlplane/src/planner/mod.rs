@@ -15,6 +15,7 @@ mod offline;
 mod pools;
 mod program;
 mod reasons;
+mod repairs;
 mod reserves;
 mod resources;
 mod scaling;
@@ -22,10 +23,14 @@ mod sources;
 mod template;
 mod verify;
 mod waves;
+mod whatif;
 
-pub use explain::{ExplainedNode, ExplainedRule, Explanation, explain};
+pub use explain::{
+    ExplainRequest, ExplainedCost, ExplainedNode, ExplainedRoom, ExplainedRule, Explanation, explain, explain_planned,
+};
 pub use offline::offline_state;
 pub use verify::{VerifyError, verify};
+pub use whatif::{WhatIf, WhatIfError};
 
 use crate::plan::{
     Action, Assignment, Change, CostChange, Denied, Inputs, PlanDocument, SolveEntry, Status, TierEntry,
@@ -80,6 +85,9 @@ pub enum PlanError {
     /// The order of the steps does not hold when it is gone through once more: a bug of ours, never the user's.
     #[error("the steps of the plan do not hold ({0}); this is a bug of hyphae: please report it")]
     Waves(String),
+    /// A supposition makes no sense.
+    #[error(transparent)]
+    WhatIf(#[from] WhatIfError),
 }
 
 impl PlanError {
@@ -101,7 +109,7 @@ impl PlanError {
                 let help = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
                 format!("there is no workload {name:?}{help}\n")
             }
-            Self::Problem(_) | Self::Waves(_) => format!("{self}\n"),
+            Self::Problem(_) | Self::Waves(_) | Self::WhatIf(_) => format!("{self}\n"),
         }
     }
 }
@@ -110,11 +118,29 @@ impl PlanError {
 ///
 /// # Errors
 /// Sources that are not good, workloads that do not exist, numbers the solver can not add up.
-#[expect(clippy::disallowed_methods, reason = "how long planning took is part of the plan")]
 pub fn plan(request: &Request<'_>) -> Result<PlanDocument, PlanError> {
+    planned(request.state, request, &[])
+}
+
+/// Makes the plan for a world that is supposed to be otherwise, with what it differs in from the plan for the world as it is. It says that it
+/// is one, and can not be applied.
+///
+/// # Errors
+/// Those of [`plan`], and suppositions that make no sense.
+pub fn plan_what_if(request: &Request<'_>, suppositions: &[WhatIf]) -> Result<PlanDocument, PlanError> {
+    let now = plan(request)?;
+    let state = whatif::state_if(request.state, suppositions)?;
+    let mut then = planned(&state, request, suppositions)?;
+    then.what_if = Some(whatif::difference(suppositions, &now, &then));
+    Ok(then)
+}
+
+#[expect(clippy::disallowed_methods, reason = "how long planning took is part of the plan")]
+fn planned(state: &State, request: &Request<'_>, suppositions: &[WhatIf]) -> Result<PlanDocument, PlanError> {
     let begun = Instant::now();
-    let Request { state, inputs, user, deadline } = request;
-    let merged = sources::merge(state, inputs)?;
+    let Request { inputs, user, deadline, .. } = request;
+    let mut merged = sources::merge(state, inputs)?;
+    whatif::suppose(&mut merged, suppositions)?;
     let offer = pools::offer(state, &merged);
     let program = program::program(&offer.state, &merged);
     let mut denied = gates::deploy(state, &merged, &program, user);
@@ -239,6 +265,7 @@ fn document(
             checked: true,
         },
         notes: notes(state, merged),
+        what_if: None,
         inputs: inputs.clone(),
     }
 }
@@ -260,7 +287,12 @@ fn notes(state: &State, merged: &Merged) -> Vec<String> {
 }
 
 fn tier_entry(tier: &hyphae_solver::TierValue) -> TierEntry {
-    let (name, priority) = match tier.tier {
+    let (name, priority) = tier_name(tier.tier);
+    TierEntry { tier: name.to_owned(), priority, value: tier.value, bound: tier.bound, proven: tier.proven }
+}
+
+fn tier_name(tier: Tier) -> (&'static str, Option<i32>) {
+    match tier {
         Tier::Shortage(priority) => ("shortage", Some(priority)),
         Tier::Repair => ("repair", None),
         Tier::Soft => ("soft", None),
@@ -269,8 +301,7 @@ fn tier_entry(tier: &hyphae_solver::TierValue) -> TierEntry {
         Tier::Cost => ("cost", None),
         Tier::PricedCost => ("priced-cost", None),
         Tier::Shape => ("shape", None),
-    };
-    TierEntry { tier: name.to_owned(), priority, value: tier.value, bound: tier.bound, proven: tier.proven }
+    }
 }
 
 fn assignments(program: &Program, placed: &[Placed]) -> Vec<Assignment> {

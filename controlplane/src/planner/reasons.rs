@@ -1,10 +1,11 @@
-//! The solver's causes and repairs, told in the words of those who wrote the constraints.
+//! The solver's causes, told in the words of those who wrote the constraints.
 
 use super::program::{Origin, Program};
+use super::repairs::repair_entry;
 use super::resources::ResourceKey;
 use super::sources::Merged;
-use crate::plan::{Conflict, RepairEntry, Unplaced};
-use hyphae_solver::{Cause, NodeIdx, Placed, Repair, Shortage, WorkloadIdx};
+use crate::plan::{Conflict, Unplaced};
+use hyphae_solver::{Cause, Certificate, NodeIdx, Placed, Shortage, WorkloadIdx};
 use hyphae_specs::{Span, Workload};
 
 /// A solver's shortage as an entry of the plan.
@@ -22,9 +23,50 @@ pub(super) fn unplaced(merged: &Merged, program: &Program, placed: &[Placed], sh
     Unplaced {
         workload: program.workloads[shortage.workload].clone(),
         count: shortage.missing,
-        conflict: causes.iter().flat_map(|cause| conflicts(merged, program, shortage.workload, cause)).collect(),
+        conflict: causes.iter().flat_map(|cause| told(merged, program, shortage, cause)).collect(),
         repairs: shortage.repairs.iter().map(|repair| repair_entry(program, repair)).collect(),
         proven: shortage.proven || nowhere_allowed,
+        minimal: shortage.minimal || nowhere_allowed,
+        certificate: shortage.certificate.as_ref().map(|certificate| certificate_text(program, certificate)),
+    }
+}
+
+/// A cause; when nothing is proven, with the number of nodes on which it stands in the way.
+fn told(merged: &Merged, program: &Program, shortage: &Shortage, cause: &Cause) -> Vec<Conflict> {
+    let mut conflicts = conflicts(merged, program, shortage.workload, cause);
+    let barred = shortage.barred.iter().find(|barred| barred.cause == *cause && barred.nodes > 0);
+    if let Some(barred) = barred {
+        let allowed = program.problem.workloads[shortage.workload].eligible.len();
+        let nodes = if allowed == 1 { "node" } else { "nodes" };
+        let on = format!(" (on {} of {allowed} allowed {nodes})", barred.nodes);
+        conflicts.iter_mut().for_each(|conflict| conflict.constraint.push_str(&on));
+    }
+    conflicts
+}
+
+/// Nodes named one by one.
+const NODES_NAMED_MAX: usize = 4;
+
+fn certificate_text(program: &Program, certificate: &Certificate) -> String {
+    let Certificate { resource, nodes, workloads, needed, there } = certificate;
+    let name = |node: &NodeIdx| program.nodes[*node].as_str();
+    let amount = |amount: u64| program.resources.amount_text(*resource, amount);
+    let needs = format!("{} of {}", amount(*needed), program.resources.name_text(*resource));
+    let there = amount(*there);
+    if nodes.len() == program.nodes.len() {
+        return match workloads.as_slice() {
+            [only] => format!("{} needs {needs}; all nodes together have {there}", program.workloads[*only]),
+            all => format!("{} workloads together need {needs}; all nodes together have {there}", all.len()),
+        };
+    }
+    let place = match nodes.len() {
+        few if few <= NODES_NAMED_MAX => nodes.iter().map(name).collect::<Vec<_>>().join(", "),
+        many => format!("{many} nodes ({}, {}, …)", name(&nodes[0]), name(&nodes[1])),
+    };
+    let have = if nodes.len() == 1 { "it has" } else { "they have" };
+    match workloads.as_slice() {
+        [only] => format!("{} can only be on {place} and needs {needs}; {have} {there}", program.workloads[*only]),
+        all => format!("the {} workloads that can only be on {place} need {needs}; {have} {there}", all.len()),
     }
 }
 
@@ -38,7 +80,11 @@ fn written(origin: &Origin, text: String) -> Conflict {
 
 fn conflicts(merged: &Merged, program: &Program, workload: WorkloadIdx, cause: &Cause) -> Vec<Conflict> {
     match cause {
-        Cause::NotEligible => ineligible(program, workload),
+        Cause::NotEligible | Cause::Eligibility => ineligible(program, workload),
+        Cause::Devices(kind) => {
+            let name = program.problem.devices.get(*kind).map_or("devices", |kind| kind.name.as_str());
+            vec![nowhere(format!("{name}: no allowed node has enough for one replica more"))]
+        }
         Cause::PerNodeMax => vec![nowhere("a daemon has one replica on each node".to_owned())],
         Cause::Rule(constraint) => {
             let origin = &program.origins[*constraint];
@@ -49,6 +95,9 @@ fn conflicts(merged: &Merged, program: &Program, workload: WorkloadIdx, cause: &
             let name = program.resources.name_text(*resource);
             let one = amount(program.problem.workloads[workload].demand[*resource]);
             let text = match fragmented {
+                _ if *needed == 0 => {
+                    format!("{name}: what others have of it, {} free on the allowed nodes", amount(*free))
+                }
                 true => {
                     format!("{name}: {} free in all, but no allowed node has {one} free for one replica", amount(*free))
                 }
@@ -94,42 +143,12 @@ fn ineligible(program: &Program, workload: WorkloadIdx) -> Vec<Conflict> {
     reasons.collect()
 }
 
-fn repair_entry(program: &Program, repair: &Repair) -> RepairEntry {
-    match repair {
-        Repair::AddNodes { like, count } => {
-            let what = if *count == 1 { "1 node".to_owned() } else { format!("{count} nodes") };
-            let adds = format!("{what} like {} ({})", program.nodes[*like], node_text(program, *like));
-            RepairEntry { text: format!("add {adds}"), adds: Some(adds) }
-        }
-        Repair::DropRule(constraint) => {
-            let Origin { file, line, text, .. } = &program.origins[*constraint];
-            RepairEntry { text: format!("remove or relax `{text}` ({file}:{line})"), adds: None }
-        }
-        Repair::WantFewer { workload, by } => {
-            let (name, wanted) = (&program.workloads[*workload], program.problem.workloads[*workload].wanted);
-            let text = format!("run {} replicas of {name} instead of {wanted}", wanted.saturating_sub(*by));
-            RepairEntry { text, adds: None }
-        }
-    }
-}
-
-fn node_text(program: &Program, node: NodeIdx) -> String {
-    let capacity = &program.problem.nodes[node].capacity;
-    let amount =
-        |resource: usize, unit: &str| format!("{}{unit}", program.resources.amount_text(resource, capacity[resource]));
-    let zone = program.problem.topologies.iter().zip(&program.problem.nodes[node].domains);
-    let domains = zone.filter(|(topology, _)| topology.key != "node");
-    let domains =
-        domains.filter_map(|(topology, domain)| Some(format!("{} {}", topology.key, topology.domains[(*domain)?])));
-    [amount(0, " cpu"), amount(1, "")].into_iter().chain(domains).collect::<Vec<_>>().join(", ")
-}
-
 /// The rules that name the workload, as written.
 pub(super) fn rules(program: &Program, workload: WorkloadIdx) -> Vec<super::ExplainedRule> {
     let explained = |position: usize| {
         let origin = &program.origins[position];
         let hard = program.problem.constraints[position].weight.is_none();
-        super::ExplainedRule { rule: written(origin, origin.text.clone()), hard }
+        super::ExplainedRule { rule: written(origin, origin.text.clone()), hard, costs: None }
     };
     rules_naming(program, workload).map(explained).collect()
 }

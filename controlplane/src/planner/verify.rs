@@ -20,6 +20,9 @@ pub enum VerifyError {
         /// The state's.
         current: u64,
     },
+    /// It is made for a world that is not.
+    #[error("the plan supposes what is not so (--what-if): plan again without")]
+    WhatIf,
     /// Its sources are not good.
     #[error("{}", .0.render(false).trim_end())]
     Sources(#[from] PlanError),
@@ -54,6 +57,9 @@ pub enum VerifyError {
 pub fn verify(state: &State, document: &PlanDocument, user: &UserFacts) -> Result<Release, VerifyError> {
     if document.revision != state.revision {
         return Err(VerifyError::Moved { planned: document.revision, current: state.revision });
+    }
+    if document.what_if.is_some() {
+        return Err(VerifyError::WhatIf);
     }
     let merged = super::sources::merge(state, &document.inputs)?;
     let offer = super::pools::offer(state, &merged);
@@ -120,16 +126,16 @@ pub(super) fn violation_text(program: &Program, violation: &Violation) -> String
         Violation::PerNodeMax { workload: of, node: at, count } => {
             format!("{count} replicas of daemon {} on {}", workload(*of), node(*at))
         }
+        Violation::Devices { node: at, kind, lacking } => {
+            let device = program.problem.devices.get(*kind).map_or("?", |device| device.name.as_str());
+            format!("{lacking} more {device} would be needed on {}", node(*at))
+        }
         Violation::TooMany { workload: of, placed, wanted } => {
             format!("{placed} replicas of {}, {wanted} wanted", workload(*of))
         }
         Violation::Rule { constraint, .. } => {
             let origin = &program.origins[*constraint];
             format!("{} ({}:{})", origin.text, origin.file, origin.line)
-        }
-        Violation::Devices { node: at, kind, lacking } => {
-            let kind = program.problem.devices.get(*kind).map_or("?", |kind| kind.name.as_str());
-            format!("{}: {lacking} more {kind} needed than it has", node(*at))
         }
         Violation::Malformed { workload: of, node: at } => {
             format!("a malformed entry for {} on {}", workload(*of), node(*at))

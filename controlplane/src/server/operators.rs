@@ -80,7 +80,7 @@ fn plan_status(error: &PlanError) -> Status {
     let text = error.problems().join("\n");
     match error {
         PlanError::NoSuchWorkload { .. } => Status::not_found(text),
-        PlanError::Sources { .. } | PlanError::Problem(_) => Status::invalid_argument(text),
+        PlanError::Sources { .. } | PlanError::Problem(_) | PlanError::WhatIf(_) => Status::invalid_argument(text),
         PlanError::Waves(_) => Status::internal(text),
     }
 }
@@ -91,6 +91,7 @@ fn verify_status(error: &VerifyError) -> Status {
         VerifyError::Denied(_) => Status::permission_denied(text),
         VerifyError::Sources(_) => Status::invalid_argument(text),
         VerifyError::Moved { .. }
+        | VerifyError::WhatIf
         | VerifyError::Unknown { .. }
         | VerifyError::Broken(_)
         | VerifyError::NotThere(_)
@@ -122,7 +123,9 @@ impl ControlPlane for Operators {
 
     async fn plan(&self, request: Request<PlanRequest>) -> Result<Response<PlanReply>, Status> {
         let user = user(&request)?;
-        let PlanRequest { files, deadline_millis, delete } = request.into_inner();
+        let PlanRequest { files, deadline_millis, delete, what_if } = request.into_inner();
+        let suppositions: Result<Vec<planner::WhatIf>, _> = what_if.iter().map(|text| text.parse()).collect();
+        let suppositions = suppositions.map_err(|error| Status::invalid_argument(error.to_string()))?;
         let files = files.into_iter().map(|file| InputFile { file: file.name, text: file.text });
         let inputs = Inputs { files: files.collect(), delete };
         let state = self.read().await?;
@@ -133,7 +136,12 @@ impl ControlPlane for Operators {
             .planning
             .run(move || {
                 let request = planner::Request { state: &state, inputs, user, deadline };
-                planner::plan(&request).map(|document| serde_json::to_string(&document))
+                let planned = if suppositions.is_empty() {
+                    planner::plan(&request)
+                } else {
+                    planner::plan_what_if(&request, &suppositions)
+                };
+                planned.map(|document| serde_json::to_string(&document))
             })
             .await?;
         match planned {
@@ -264,13 +272,18 @@ impl ControlPlane for Operators {
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<ExplainReply>, Status> {
         let user = user(&request)?;
-        let name = full_name(&request.into_inner().workload);
+        let ExplainRequest { workload, costs, deadline_millis } = request.into_inner();
+        let (workload, deadline) = (full_name(&workload), deadline(deadline_millis));
         let state = self.read().await?;
         self.may_read(&state, &user)?;
         let explained = self
             .shared
             .planning
-            .run(move || planner::explain(&state, &name).map(|explanation| serde_json::to_string(&explanation)))
+            .run(move || {
+                let request =
+                    planner::ExplainRequest { state: &state, inputs: Inputs::default(), workload, costs, deadline };
+                planner::explain(&request).map(|explanation| serde_json::to_string(&explanation))
+            })
             .await?;
         let explanation_json = explained
             .map_err(|error| plan_status(&error))?

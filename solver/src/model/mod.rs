@@ -16,7 +16,7 @@ mod rules;
 
 pub(crate) use rules::gcd;
 
-use crate::backend::{Col, Linear, Program};
+use crate::backend::{Col, Linear, Program, Tag};
 use crate::instance::{Instance, most_wanted};
 use crate::{Placed, Rule, Tier};
 use std::collections::BTreeMap;
@@ -122,9 +122,11 @@ impl<'i, 'p> Model<'i, 'p> {
             let always = constraint.rule.is_about_nodes()
                 || matches!(constraint.rule, Rule::Moved { .. } | Rule::MovedMost { .. });
             if always || constraint.rule.workloads().iter().any(|w| !model.counts[*w].is_empty()) {
+                model.program.tag = Tag::Rule(index);
                 model.add_rule(index, constraint);
             }
         }
+        model.program.tag = Tag::Other;
         model.add_tiers();
         model
     }
@@ -190,7 +192,9 @@ impl<'i, 'p> Model<'i, 'p> {
                 self.program.at_most_zero(row);
             }
             let row = self.served(workload).plus(-1.0, &Linear::constant(wanted));
+            self.program.tag = Tag::Wanted(workload);
             self.program.at_most_zero(row);
+            self.program.tag = Tag::Other;
         }
     }
 

@@ -1,7 +1,7 @@
 //! Capacity, what the present state excuses there, and one expression for each tier.
 
 use super::Model;
-use crate::backend::Linear;
+use crate::backend::{Linear, Tag};
 use crate::evaluate::{PEAK_STEPS, tiers};
 use crate::{Shape, Tier};
 use std::collections::BTreeMap;
@@ -98,10 +98,12 @@ impl Model<'_, '_> {
                 // What leaves goes on being charged: that breaks nothing new.
                 let at_present =
                     if problem.resources[resource].transient { self.charged_at_present(bin, resource) } else { 0 };
+                self.program.tag = Tag::Capacity { resource, bin };
                 self.at_most(charges, ceiling.saturating_mul(nodes).max(at_present), per);
                 if problem.resources[resource].transient {
                     self.at_most(demands, ceiling.saturating_mul(self.bins[bin].len() as u128), None);
                 }
+                self.program.tag = Tag::Other;
                 if ceiling > u128::from(capacity) {
                     let scale = problem.resources[resource].scale as f64;
                     let mut over = Linear::constant(-(capacity as f64) / scale);

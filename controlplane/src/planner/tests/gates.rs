@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::Status;
-use crate::planner::{VerifyError, explain};
+use crate::planner::{ExplainRequest, VerifyError, explain};
 
 const PAY: &str = r#"
 team "payments"
@@ -30,7 +30,14 @@ fn a_place_denial_removes_nodes_from_the_program_and_is_named() {
     assert_eq!(document.status, Status::Shortage);
     assert!(document.assignments.iter().all(|assignment| assignment.node != "n3"));
     carry_out(&mut state, &document);
-    let explanation = explain(&state, "payments/pay").unwrap();
+    let explanation = explain(&ExplainRequest {
+        state: &state,
+        inputs: Inputs::default(),
+        workload: "payments/pay".to_owned(),
+        costs: false,
+        deadline: std::time::Duration::from_secs(9),
+    })
+    .unwrap();
     let n3 = explanation.nodes.iter().find(|node| node.node == "n3").unwrap();
     assert!(!n3.fits && n3.reasons[0].contains("pay-not-in-c") && n3.reasons[0].contains("pay.cedar:5"), "{n3:?}");
     let n1 = explanation.nodes.iter().find(|node| node.node == "n1").unwrap();

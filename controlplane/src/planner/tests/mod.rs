@@ -5,6 +5,7 @@ mod fleet;
 mod gates;
 mod refused;
 mod room;
+mod what_if;
 
 use super::{PlanError, Request, offline_state, plan, verify};
 use crate::plan::{InputFile, Inputs, PlanDocument};

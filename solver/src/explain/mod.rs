@@ -1,0 +1,130 @@
+//! Why a workload is short, what would help, and what would be if things were otherwise.
+//!
+//! ```text
+//! short workload --wish--> may it have all it wants, others keeping what they have?
+//!     conflict: relaxation --duals--> candidates --quickxplain--> minimal set   (proven by bounds)
+//!               certificate: these workloads on these nodes need more than there is (exact integers)
+//!     not refused: barred, node by node                                          (not proven)
+//!     repairs: each idea solved from the present placement, kept when the workload is whole and nobody loses
+//! ```
+//!
+//! [`ground`] says what a conflict can name, [`wish`] what is asked, [`room`] and [`price`] answer "how many more" and "what does this rule cost".
+//! Given as they are, and never named: where others may be, others' maxima on one node, and what others want.
+
+mod barred;
+mod certificate;
+mod changed;
+mod conflict;
+mod ground;
+mod price;
+mod quickxplain;
+mod repairs;
+mod room;
+mod wish;
+
+pub use price::{TierGain, price_of};
+pub use room::{Room, room};
+
+use crate::deadline::Deadline;
+use crate::instance::Instance;
+use crate::layout::Layout;
+use crate::{Cause, Placed, Problem, ProblemError, Shortage, SolveOptions};
+use conflict::Conflict;
+use ground::Ground;
+use repairs::Repairs;
+use wish::Wish;
+
+/// How much is asked of an explanation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Why.
+    Reasons,
+    /// Why, and what would help.
+    Repairs,
+}
+
+/// Why a placement leaves what it leaves short, and what would help, within the options' time. [`crate::solve`] does this by itself.
+///
+/// # Errors
+/// Whatever makes the problem unsound.
+pub fn explain(
+    problem: &Problem,
+    placed: &[Placed],
+    ask: Ask,
+    options: &SolveOptions,
+) -> Result<Vec<Shortage>, ProblemError> {
+    problem.validate()?;
+    let instance = Instance::new(problem);
+    let (exact_pairs_max, deadline) = (options.exact_pairs_max, Deadline::after(options.time_limit));
+    Ok(Explainer { instance: &instance, placed, exact_pairs_max, deadline }.shortages(ask))
+}
+
+/// Explains every shortage of a placement, the highest priority first, until the time is out.
+pub(crate) struct Explainer<'i, 'p> {
+    pub(crate) instance: &'i Instance<'p>,
+    pub(crate) placed: &'i [Placed],
+    pub(crate) exact_pairs_max: usize,
+    pub(crate) deadline: Deadline,
+}
+
+impl Explainer<'_, '_> {
+    pub(crate) fn shortages(&self, ask: Ask) -> Vec<Shortage> {
+        let layout = Layout::new(self.instance, self.placed);
+        let problem = self.instance.problem;
+        let mut short = layout.short();
+        short.sort_by_key(|workload| (std::cmp::Reverse(problem.workloads[*workload].priority), *workload));
+        let explained = short.into_iter().map(|workload| {
+            let mut shortage = self.reasons(&layout, workload);
+            if ask == Ask::Repairs {
+                shortage.repairs = Repairs { explainer: self, layout: &layout, workload }.found(&shortage.conflict);
+            }
+            shortage
+        });
+        let mut shortages: Vec<Shortage> = explained.collect();
+        shortages.sort_by_key(|shortage| shortage.workload);
+        shortages
+    }
+
+    /// Why a workload is short, without what would help.
+    fn reasons(&self, layout: &Layout, workload: usize) -> Shortage {
+        let shortage = Shortage { workload, missing: layout.missing(workload), ..Shortage::default() };
+        if self.instance.problem.workloads[workload].eligible.is_empty() {
+            return Shortage { conflict: vec![Cause::NotEligible], proven: true, minimal: true, ..shortage };
+        }
+        let Conflict { grounds, proven, minimal, certificate } = if self.deadline.passed() {
+            Conflict::default()
+        } else {
+            conflict::conflict(&Wish::new(layout, workload, self.exact_pairs_max), self.deadline)
+        };
+        let cause = |ground: Ground| match ground {
+            Ground::Rule(rule) => Cause::Rule(rule),
+            Ground::PerNodeMax => Cause::PerNodeMax,
+            Ground::Capacity(resource) => self.capacity(layout, workload, resource),
+            Ground::Devices(kind) => Cause::Devices(kind),
+            Ground::Eligibility => Cause::Eligibility,
+        };
+        let mut conflict: Vec<Cause> = grounds.into_iter().map(cause).collect();
+        conflict.sort_unstable();
+        let mut barred = Vec::new();
+        if !proven {
+            barred = barred::barred(layout, workload, |resource| self.capacity(layout, workload, resource));
+            conflict = barred.iter().map(|barred| barred.cause.clone()).collect();
+        }
+        Shortage { conflict, proven, minimal, certificate, barred, ..shortage }
+    }
+
+    fn capacity(&self, layout: &Layout, workload: usize, resource: usize) -> Cause {
+        let demand = self.instance.problem.workloads[workload].demand[resource];
+        let free = |node: &usize| layout.free(*node, resource);
+        let allowed = &self.instance.allowed[workload];
+        let total: u128 = allowed.iter().map(free).fold(0, u128::saturating_add);
+        Cause::Capacity {
+            resource,
+            needed: demand.saturating_mul(u64::from(layout.missing(workload))),
+            free: u64::try_from(total).unwrap_or(u64::MAX),
+            fragmented: total >= u128::from(demand.max(1))
+                && demand > 0
+                && !allowed.iter().any(|node| free(node) >= u128::from(demand)),
+        }
+    }
+}
