@@ -43,7 +43,7 @@ pub struct Schedule {
 
 impl Default for Schedule {
     fn default() -> Schedule {
-        Schedule { hot: 1e-2, cold: 1e-5, machines_on: None, seed: 1 }
+        Schedule { hot: 1e-2, cold: 2e-5, machines_on: None, seed: 1 }
     }
 }
 

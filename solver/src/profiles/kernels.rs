@@ -103,3 +103,50 @@ pub(super) fn exchange(used: &mut [i32], less: &[i32], more: &[i32]) {
 pub(super) fn cost_unit(slots: usize) -> f32 {
     (STEEPNESS / slots.max(1) as f64) as f32
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::random::Random;
+    use super::*;
+
+    const CAPACITY: i32 = 92_000_000;
+
+    fn curve(random: &mut Random, from: usize, to: usize) -> Vec<i32> {
+        (0..2 * LANES).map(|_| (from + random.below(to - from)) as i32).collect()
+    }
+
+    #[test]
+    fn costs_are_those_of_the_exponential_and_the_derivative_stays_below_and_near() {
+        let (mut random, per_unit, nothing) = (Random::new(7), 1.0 / CAPACITY as f32, vec![0; 2 * LANES]);
+        for case in 0..1000 {
+            let used = curve(&mut random, 30_000_000, 70_000_000);
+            let less = curve(&mut random, 0, 10_000_000);
+            let more = curve(&mut random, 0, 10_000_000);
+            let after = excess_cost(&used, &less, &more, per_unit);
+            let exact = |used: i32| ((f64::from(used) / f64::from(CAPACITY) - FREE_SHARE).max(0.0)).exp() - 1.0;
+            let sum: f64 = (0..used.len()).map(|slot| exact(used[slot] - less[slot] + more[slot])).sum();
+            assert!((f64::from(after) - sum).abs() < 1e-5, "case {case}: {after} is not {sum}");
+
+            let change = after - excess_cost(&used, &nothing, &nothing, per_unit);
+            let mut derivative = vec![0.0; used.len()];
+            slopes(&used, per_unit, 1.0, &mut derivative);
+            let least = least_change(&derivative, &less, &more);
+            assert!(least <= change + 1e-5, "case {case}: {least} is above {change}");
+            // At most the second derivative's share, and what a slot gains by crossing the kink: |change of share|² each and |change| once.
+            let shares: f32 = less.iter().zip(&more).map(|(less, more)| (more - less).abs() as f32 * per_unit).sum();
+            assert!(change - least <= shares, "case {case}: {least} is far below {change}");
+        }
+    }
+
+    #[test]
+    fn a_full_slot_is_refused_wherever_it_is() {
+        for slot in 0..2 * LANES {
+            let (nothing, mut used) = (vec![0; 2 * LANES], vec![0; 2 * LANES]);
+            used[slot] = CAPACITY;
+            assert!(fits(&used, &nothing, &nothing, CAPACITY));
+            assert_eq!(excess_cost(&used, &nothing, &nothing, 1.0 / CAPACITY as f32), f32::INFINITY);
+            used[slot] += 1;
+            assert!(!fits(&used, &nothing, &nothing, CAPACITY));
+        }
+    }
+}
