@@ -192,8 +192,10 @@ fn drawn(problem: &Problem, list: &[WorkloadIdx], seeds: u64) -> Result<(), Box<
         orders[1].sort_by_key(|w| (Reverse(milli(problem, *w)), cores(*w), *w));
         orders[2].sort_by_key(|w| (Reverse(milli(problem, *w) / 1000), cores(*w) / milli(problem, *w).max(1), *w));
         let mut best: u64 = 0;
-        for (order, (_, make)) in orders.iter().flat_map(|order| POLICIES[3..].iter().map(move |make| (order, make))) {
-            offered(problem, order, *make, seed, |_, got| best = best.max(got))?;
+        for order in &orders {
+            for (_, make) in &POLICIES[3..] {
+                offered(problem, order, *make, seed, |_, got| best = best.max(got))?;
+            }
         }
         let ratio = 100.0 * best as f64 / all as f64;
         println!("| {seed} | {ratio:.2} | {:.2} |", 100.0 * asked.min(all) as f64 / all as f64);
