@@ -2,11 +2,12 @@
 //!
 //! *Online*, as in the paper "Beware of Fragmentation" (Weng et al., USENIX ATC 2023): the list is brought to 130 % of the GPUs, shuffled, and
 //! each pod placed for good before the next is known. *Batch*: all pods of the list at once, through [`solve`], with the proof. *Drawn*: the
-//! 130 % sequences at once. Every final placement is judged by [`verify`] on a problem with devices.
+//! 130 % sequences at once, by orders of the same policies, without a proof. Every final placement is judged by [`verify`] on a problem with devices.
 #![expect(clippy::disallowed_methods, reason = "an example reads files and measures time")]
 
 use hyphae_solver::online::{BestFit, DotProduct, Fragmentation, Online, Policy, RandomFit};
 use hyphae_solver::*;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Read;
@@ -137,12 +138,17 @@ const POLICIES: [(&str, Maker); 6] = [
     ("stranded", |online, _, _| Box::new(Fragmentation::stranded(online, 0))),
 ];
 
-/// GPU allocation ratios in percent when 90, 100 and 130 % of the GPUs have been asked for.
-fn run(problem: &Problem, pods: &[WorkloadIdx], make: Maker, seed: u64) -> Result<[f64; 3], Box<dyn Error>> {
+/// What one run placed: GPU milli after each pod offered.
+fn offered(
+    problem: &Problem,
+    pods: &[WorkloadIdx],
+    make: Maker,
+    seed: u64,
+    mut after: impl FnMut(u64, u64),
+) -> Result<(), Box<dyn Error>> {
     let mut online = Online::new(problem);
     let mut policy = make(&online, problem, seed);
-    let all = milli_of_nodes(problem);
-    let (mut asked, mut got, mut ratios) = (0, 0, [0.0; 3]);
+    let (mut asked, mut got) = (0, 0);
     let mut counts: BTreeMap<(WorkloadIdx, NodeIdx), u32> = BTreeMap::new();
     for workload in pods {
         asked += milli(problem, *workload);
@@ -150,14 +156,53 @@ fn run(problem: &Problem, pods: &[WorkloadIdx], make: Maker, seed: u64) -> Resul
             got += milli(problem, *workload);
             *counts.entry((*workload, seat.node)).or_default() += 1;
         }
-        let ratio = 100.0 * got as f64 / all as f64;
-        let reached = [asked * 10 <= all * 9, asked <= all, true];
-        ratios.iter_mut().zip(reached).filter(|(_, reached)| *reached).for_each(|(known, _)| *known = ratio);
+        after(asked, got);
     }
     let placed = counts.into_iter().map(|((workload, node), count)| Placed { workload, node, count });
     let placed: Vec<Placed> = placed.collect();
     verify(&wanting(problem, pods), &placed).map_err(|violations| format!("not a placement: {violations:?}"))?;
+    Ok(())
+}
+
+/// GPU allocation ratios in percent when 90, 100 and 130 % of the GPUs have been asked for.
+fn run(problem: &Problem, pods: &[WorkloadIdx], make: Maker, seed: u64) -> Result<[f64; 3], Box<dyn Error>> {
+    let all = milli_of_nodes(problem);
+    let mut ratios = [0.0; 3];
+    offered(problem, pods, make, seed, |asked, got| {
+        let ratio = 100.0 * got as f64 / all as f64;
+        let reached = [asked * 10 <= all * 9, asked <= all, true];
+        ratios.iter_mut().zip(reached).filter(|(_, reached)| *reached).for_each(|(known, _)| *known = ratio);
+    })?;
     Ok(ratios)
+}
+
+/// The sequences of the online experiment, known all at once: the best of a few orders, largest request for GPUs first. The bound is what is asked for or
+/// there, whichever is less.
+fn drawn(problem: &Problem, list: &[WorkloadIdx], seeds: u64) -> Result<(), Box<dyn Error>> {
+    println!("| seed | GPU % | at most |");
+    println!("|---:|---:|---:|");
+    let all = milli_of_nodes(problem);
+    let (mut sum, mut runs) = (0.0, 0.0);
+    for seed in 42..42 + seeds {
+        let pods = sequence(problem, list, seed);
+        let asked: u64 = pods.iter().map(|w| milli(problem, *w)).sum();
+        let cores = |w: WorkloadIdx| problem.workloads[w].demand[0];
+        let mut orders = [pods.clone(), pods.clone(), pods.clone()];
+        orders[0].sort_by_key(|w| (Reverse(milli(problem, *w)), Reverse(cores(*w)), *w));
+        orders[1].sort_by_key(|w| (Reverse(milli(problem, *w)), cores(*w), *w));
+        orders[2].sort_by_key(|w| (Reverse(milli(problem, *w) / 1000), cores(*w) / milli(problem, *w).max(1), *w));
+        let mut best: u64 = 0;
+        for order in &orders {
+            for (_, make) in &POLICIES[3..] {
+                offered(problem, order, *make, seed, |_, got| best = best.max(got))?;
+            }
+        }
+        let ratio = 100.0 * best as f64 / all as f64;
+        println!("| {seed} | {ratio:.2} | {:.2} |", 100.0 * asked.min(all) as f64 / all as f64);
+        (sum, runs) = (sum + ratio, runs + 1.0);
+    }
+    println!("| mean | {:.2} | |", sum / f64::max(runs, 1.0));
+    Ok(())
 }
 
 fn online(problem: &Problem, list: &[WorkloadIdx], seeds: u64) -> Result<(), Box<dyn Error>> {
@@ -221,17 +266,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     if all || asked("--online") {
         online(&problem, &list, seeds)?;
     }
-    if all || asked("--batch") || asked("--drawn") {
+    if all || asked("--batch") {
         println!("| pods wanted | unplaced | at least | proven | GPU % | devices given | seconds |");
         println!("|---:|---:|---:|---|---:|---:|---:|");
-    }
-    if all || asked("--batch") {
         batch(&problem, seconds)?;
     }
     if asked("--drawn") {
-        for seed in 42..42 + seeds {
-            batch(&wanting(&problem, &sequence(&problem, &list, seed)), seconds)?;
-        }
+        drawn(&problem, &list, seeds)?;
     }
     Ok(())
 }
