@@ -3,8 +3,8 @@
 //!
 //! A step touches two or three nodes on a [`Board`], so its price does not depend on the size of the cluster. What finds no room
 //! waits aside, at somewhat more than its worth in resources; every now and then what waits is put wherever it costs least, and the
-//! result offered. Rounds grow in length and each starts from the best placement; steps are counted, never timed, so that equal problems
-//! give equal answers unless the deadline ends a round.
+//! result offered. Rounds grow in length and each starts from the best placement; steps are counted, not timed, so that equal problems
+//! give equal answers unless the deadline shortens a round.
 
 use crate::board::Board;
 use crate::deadline::Deadline;

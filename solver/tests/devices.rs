@@ -204,7 +204,12 @@ fn large_problems_leave_no_device_to_spare() {
         (4, Some(DeviceTake::Whole(2)), 40),
     ];
     let problem = problem(40, 4, 14, &asks);
-    let options = SolveOptions { time_limit: Duration::from_secs(60), explain: false, exact_pairs_max: 0 };
+    let options = SolveOptions {
+        time_limit: Duration::from_secs(60),
+        explain: false,
+        exact_pairs_max: 0,
+        ..SolveOptions::default()
+    };
     let solution = solve(&problem, &options).expect("valid");
     assert!(verify(&problem, &solution.placed).is_ok());
     assert_eq!(solution.tiers[0].value, 0, "{:?}", solution.shortages);
@@ -214,7 +219,12 @@ fn large_problems_leave_no_device_to_spare() {
 fn what_devices_cannot_hold_is_proven_short() {
     // 30 nodes of 2 devices: shares of 7 fit no two to a device, so that 60 of 70 are placed, though 490 of 600 parts are asked for.
     let problem = problem(30, 2, 100, &[(1, Some(DeviceTake::Share(7)), 70), (1, Some(DeviceTake::Share(3)), 20)]);
-    let options = SolveOptions { time_limit: Duration::from_secs(60), explain: false, exact_pairs_max: 0 };
+    let options = SolveOptions {
+        time_limit: Duration::from_secs(60),
+        explain: false,
+        exact_pairs_max: 0,
+        ..SolveOptions::default()
+    };
     let solution = solve(&problem, &options).expect("valid");
     assert_eq!((solution.tiers[0].value, solution.tiers[0].bound), (10, 10));
     assert!(solution.tiers[0].proven);
