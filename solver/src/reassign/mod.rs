@@ -55,9 +55,12 @@ const COLD: f64 = 100.0;
 const COLD_SHARE: f64 = 1e-3;
 /// The share of the search after which only what is no worse is accepted.
 const QUENCH: f64 = 0.97;
-/// How much processes are attached to where they run ([`anneal`]): which of these suits the problem is tried first, each for so large a share.
-const ATTACHMENTS: [f64; 3] = [0.0, 0.3, 1.0];
-const TRIAL: f64 = 0.05;
+/// How much processes are attached to where they run ([`anneal`]): with many processes each of these is tried first, for so large a share.
+/// Short trials favour much attachment more than long walks do.
+const ATTACHMENTS: [f64; 2] = [0.3, 1.0];
+const TRIAL: f64 = 0.12;
+/// With fewer processes nothing is attached, and threads search each for itself.
+const SHARED_PROCESSES_MIN: usize = 2_000;
 /// A part has at least so many machines.
 const PART_MACHINES_MIN: usize = 4;
 
@@ -117,14 +120,40 @@ pub fn reassign(problem: &Problem, limits: &ReassignLimits) -> Result<Option<Vec
 /// The machine of each process.
 fn search<const D: usize>(problem: &Problem, limits: &ReassignLimits, deadline: Deadline) -> Option<Vec<u32>> {
     let dense: Dense<D> = Dense::new(problem)?;
-    let mut search = Search::new(&dense, limits, deadline);
-    let mut costs = Vec::new();
-    for (trial, attachment) in (1u32..).zip(ATTACHMENTS) {
-        costs.push((search.cool(attachment, f64::from(trial) * TRIAL), attachment));
+    if limits.threads > 1 && dense.processes < SHARED_PROCESSES_MIN {
+        return independent(&dense, limits, deadline);
     }
-    let (_, attachment) = costs.into_iter().min_by(|a, b| a.0.total_cmp(&b.0))?;
-    search.cool(attachment, 1.0);
-    Some(search.best)
+    trials(&dense, limits, deadline).map(|(_, at)| at)
+}
+
+/// Each thread searches for itself, from a seed of its own: few processes have rules with each other across most of the machines.
+fn independent<const D: usize>(dense: &Dense<D>, limits: &ReassignLimits, deadline: Deadline) -> Option<Vec<u32>> {
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..limits.threads as u64)
+            .map(|thread| {
+                let own = ReassignLimits { threads: 1, seed: limits.seed.wrapping_add(thread << 32), ..*limits };
+                scope.spawn(move || trials(dense, &own, deadline))
+            })
+            .collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok().flatten()).collect()
+    });
+    found.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, at)| at)
+}
+
+/// Short walks that try the attachments, and a long one with the best of them. The lowest cost, and the machine of each process there.
+fn trials<const D: usize>(dense: &Dense<D>, limits: &ReassignLimits, deadline: Deadline) -> Option<(f64, Vec<u32>)> {
+    let mut search = Search::new(dense, limits, deadline);
+    if dense.processes < SHARED_PROCESSES_MIN {
+        search.cool(0.0, 1.0);
+    } else {
+        let mut costs = Vec::new();
+        for (trial, attachment) in (1u32..).zip(ATTACHMENTS) {
+            costs.push((search.cool(attachment, f64::from(trial) * TRIAL), attachment));
+        }
+        let (_, attachment) = costs.into_iter().min_by(|a, b| a.0.total_cmp(&b.0))?;
+        search.cool(attachment, 1.0);
+    }
+    Some((search.best_cost, search.best))
 }
 
 /// A search under way: what it was given, and what it has found and spent.
