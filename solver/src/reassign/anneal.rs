@@ -5,6 +5,10 @@
 //! Sizes (what a process would cost if all its use were over) are spread over four powers of ten. At temperature t a process much smaller
 //! than t does nothing but diffuse, paying for moves that nobody wants, and one much larger is frozen. So a step picks from those of at
 //! least `WIDE · t`, every other time only from those of at most `NARROW · t`, and exchanges processes of similar rank.
+//!
+//! Away from home there are many machines and at home one, so at any temperature most processes that can move are away, and what they still
+//! hold of transient resources at home is lost to the others. *Attachment* weighs against that: being away costs
+//! attachment · t · ln(machines) more, which at 1 makes home as likely as all other machines together, and vanishes as t falls.
 
 use super::part::Part;
 use super::random::Random;
@@ -35,23 +39,25 @@ impl Thresholds {
 
 /// A walk over the processes of one part of the machines.
 #[derive(Debug)]
-pub(super) struct Walk<'a, const D: usize> {
+pub(super) struct Walk<'t, 'a, const D: usize> {
     pub(super) state: State<'a, D>,
     pub(super) part: Part,
     pub(super) random: Random,
-    pub(super) thresholds: &'a Thresholds,
+    pub(super) thresholds: &'t Thresholds,
     /// Ranks `..wide` take part; those from `narrow` on are preferred.
     narrow: usize,
     wide: usize,
+    /// What being away from home costs beyond the objective.
+    away_price: f64,
 }
 
-impl<'a, const D: usize> Walk<'a, D> {
-    pub(super) fn new(state: State<'a, D>, part: Part, random: Random, thresholds: &'a Thresholds) -> Walk<'a, D> {
-        Walk { state, part, random, thresholds, narrow: 0, wide: 0 }
+impl<'t, 'a, const D: usize> Walk<'t, 'a, D> {
+    pub(super) fn new(state: State<'a, D>, part: Part, random: Random, thresholds: &'t Thresholds) -> Walk<'t, 'a, D> {
+        Walk { state, part, random, thresholds, narrow: 0, wide: 0, away_price: 0.0 }
     }
 
     /// Tries so many steps.
-    pub(super) fn walk(&mut self, temperature: f64, steps: u64) {
+    pub(super) fn walk(&mut self, temperature: f64, attachment: f64, steps: u64) {
         let sizes = &self.part.sizes;
         if sizes.is_empty() || self.part.machines.len() < 2 {
             return;
@@ -62,6 +68,7 @@ impl<'a, const D: usize> Walk<'a, D> {
         if temperature == 0.0 {
             self.narrow = 0;
         }
+        self.away_price = attachment * temperature * (self.state.dense.machines as f64).ln();
         for _ in 0..steps {
             let accept = temperature * self.thresholds.draw(&mut self.random);
             if self.random.bits() & 1 == 0 { self.shift(accept) } else { self.swap(accept) }
@@ -74,6 +81,14 @@ impl<'a, const D: usize> Walk<'a, D> {
         low + self.random.below(self.wide - low)
     }
 
+    /// What the attachment adds to the cost of `process` going to `machine`.
+    #[inline]
+    fn detaching(&self, process: usize, machine: usize) -> f64 {
+        let (home, from) = (self.state.dense.home[process], self.state.at[process]);
+        let is_away = |machine: u32| f64::from(u8::from(machine != home));
+        self.away_price * (is_away(machine as u32) - is_away(from))
+    }
+
     /// One process to another machine; if it is away from home, one time in eight back.
     fn shift(&mut self, accept: f64) {
         let rank = self.pick();
@@ -84,6 +99,7 @@ impl<'a, const D: usize> Walk<'a, D> {
         } else {
             self.part.machines[self.random.below(self.part.machines.len())] as usize
         };
+        let accept = accept - self.detaching(process, machine);
         if from as usize == machine
             || !self.state.fits(process, machine)
             || self.state.shift_delta(process, machine) > accept + self.state.dense.most_price
@@ -106,6 +122,7 @@ impl<'a, const D: usize> Walk<'a, D> {
         let other = low + self.random.below(high - low + 1);
         let (a, b) = (self.part.order[rank] as usize, self.part.order[other] as usize);
         let (at_a, at_b) = (self.state.at[a] as usize, self.state.at[b] as usize);
+        let accept = accept - self.detaching(a, at_b) - self.detaching(b, at_a);
         if at_a == at_b
             || self.state.swap_delta(a, b) > accept + 2.0 * self.state.dense.most_price
             || !self.state.fits_instead(a, b, at_b)
