@@ -5,18 +5,26 @@ use crate::{CountOrPercent, Diagnostic, Item, ItemBody, Mounted, Span, Workload}
 /// An error for each construct that is understood but not enforced yet.
 pub fn unsupported(items: &[Item]) -> Vec<Diagnostic> {
     let mut out = Vec::new();
+    let buys = items.iter().any(|item| matches!(&item.body, ItemBody::Pool(pool) if !pool.instances.is_empty()));
     for item in items {
         match &item.body {
+            // Machines would be bought only to balance what is left of them.
+            ItemBody::Balance(balance) if buys => out.push(not_yet(
+                balance.span,
+                "`balance` beside a `pool` is not supported yet",
+                "cannot look away from machines that are not bought",
+                "remove it; `safety` works with pools",
+            )),
+            ItemBody::Balance(_) => {}
             ItemBody::Workload(one) => workload(one, &mut out),
-            ItemBody::Node(_)
-            | ItemBody::Pool(_)
+            ItemBody::Pool(_)
+            | ItemBody::Load(_)
+            | ItemBody::Node(_)
             | ItemBody::Team(_)
             | ItemBody::Constraint(_)
             | ItemBody::Reserve(_)
             | ItemBody::Safety(_)
-            | ItemBody::Balance(_)
-            | ItemBody::Objective(_)
-            | ItemBody::Load(_) => {}
+            | ItemBody::Objective(_) => {}
         }
     }
     out

@@ -29,6 +29,7 @@ fn exactly_what_is_not_enforced_yet_is_refused() {
             "`health` is not supported yet",
             "`max-surge` above 0 is not supported yet",
             "`schedule` is not supported yet",
+            "`balance` beside a `pool` is not supported yet",
         ]
     );
 }
