@@ -583,7 +583,17 @@ fn explain_offline_says_where_it_would_be_how_many_more_and_what_rules_cost() {
         fixture.run(&[&["explain", "storefront/web", "--inventory", "nodes.kdl", "shop.kdl"], rest].concat())
     };
     matches("explain_offline", &explain(&[]));
-    matches("explain_costs", &explain(&["--costs"]));
+    let text = r#"service "apart" {
+    image "x/apart:1"
+    replicas 3
+    resources cpu=0.5 memory="256MiB"
+    place {
+        separate within="node"
+    }
+}
+"#;
+    let files = [("nodes.kdl", NODES), ("apart.kdl", text)];
+    check("explain_costs", &files, &["explain", "apart", "--inventory", "nodes.kdl", "apart.kdl", "--costs"]);
     let cache = fixture.run(&["explain", "storefront/cash", "--inventory", "nodes.kdl", "shop.kdl"]);
     assert!(cache.code == 1 && cache.stderr.contains("did you mean \"storefront/cache\""), "{}", cache.stderr);
 }

@@ -31,8 +31,8 @@ Examples:
   hyphae plan --inventory nodes.kdl shop/ --what-if 'lose zone=a' --what-if 'without shop.kdl:14'
                                              what the plan would be, and how that differs
 
-What may be supposed (--what-if, as often as wanted; nothing of it happens, and such a plan is never applied):
-  without FILE:LINE       the statement that begins at that line is not there: a rule of `place`, a quota,
+What may be supposed (--what-if, as often as wanted; such a plan is never applied):
+  without FILE:LINE       the statement that begins there is gone: a rule of `place`, a quota,
                           all-or-nothing, a reserve
   replicas TEAM/NAME=N    so many replicas are wanted
   drop TEAM/NAME          none is wanted

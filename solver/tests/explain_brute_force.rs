@@ -239,7 +239,7 @@ fn room_is_the_largest_number_that_fits() {
     let mut counted = 0;
     for seed in 0..seeds(1500) {
         let problem = oracle::small(seed);
-        let options = SolveOptions { time_limit: Duration::from_secs(100), explain: false, exact_pairs_max: 3_000 };
+        let options = SolveOptions { time_limit: Duration::from_secs(100), explain: false, ..SolveOptions::default() };
         let solution = solve(&problem, &options).expect("small problems are valid");
         let has = has(&problem, &solution.placed);
         for w in 0..problem.workloads.len() {

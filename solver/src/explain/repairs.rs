@@ -126,9 +126,8 @@ impl Repairs<'_, '_, '_> {
         let instance = self.explainer.instance;
         let allowed = |class: &Vec<usize>| class.iter().copied().find(|node| instance.is_allowed(self.workload, *node));
         let kind = |like: usize| {
-            let count = missing
-                .checked_div(self.room_when_empty(like))
-                .map(|whole| whole + u32::from(missing % self.room_when_empty(like) > 0))?;
+            let room = self.room_when_empty(like);
+            let count = if room == 0 { return None } else { missing.div_ceil(room) };
             let price = u128::from(instance.problem.nodes[like].price_micros) * u128::from(count);
             (1..=ADDED_NODES_MAX).contains(&count).then_some((price, count, like))
         };
