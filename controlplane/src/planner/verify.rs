@@ -126,6 +126,10 @@ pub(super) fn violation_text(program: &Program, violation: &Violation) -> String
         Violation::PerNodeMax { workload: of, node: at, count } => {
             format!("{count} replicas of daemon {} on {}", workload(*of), node(*at))
         }
+        Violation::Devices { node: at, kind, lacking } => {
+            let device = program.problem.devices.get(*kind).map_or("?", |device| device.name.as_str());
+            format!("{lacking} more {device} would be needed on {}", node(*at))
+        }
         Violation::TooMany { workload: of, placed, wanted } => {
             format!("{placed} replicas of {}, {wanted} wanted", workload(*of))
         }
