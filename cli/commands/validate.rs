@@ -89,6 +89,8 @@ fn contents(model: &hyphae_specs::Model, policies: usize) -> String {
         (model.teams.len(), "team"),
         (model.constraints.len(), "constraint"),
         (model.nodes.len(), "node"),
+        (model.pools.len(), "pool"),
+        (model.loads.len(), "load"),
         (policies, "policy"),
     ];
     let words: Vec<String> =

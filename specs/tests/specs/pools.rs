@@ -28,8 +28,18 @@ fn a_pool_says_what_can_be_had_where_and_how_much() {
 #[test]
 fn a_pool_that_makes_no_sense_is_refused() {
     refused("pool \"general\" { zones \"a\" }", "pool \"general\"", "a pool needs an `instance`", "price=0.0725");
-    pool_refused("instance \"x\" cpu=2 memory=\"4GiB\"", "instance \"x\"", "`instance` needs `price=`", "price=0.0725");
-    pool_refused("instance \"x\" cpu=2 price=1", "instance \"x\"", "a machine needs `memory=`", "add `memory=");
+    pool_refused(
+        "instance \"x\" cpu=2 memory=\"4GiB\"",
+        "instance \"x\" cpu=2 memory=\"4GiB\"",
+        "`instance` needs `price=`",
+        "price=0.0725",
+    );
+    pool_refused(
+        "instance \"x\" cpu=2 price=1",
+        "instance \"x\" cpu=2 price=1",
+        "a machine needs `memory=`",
+        "add `memory=",
+    );
     pool_refused("instance \"x\" cpu=0 memory=\"4GiB\" price=1", "0", "cpu is zero", "positive");
     pool_refused("instance \"x\" cpu=2 memory=\"4Gb\" price=1", "\"4Gb\"", "`Gb` is not a unit of memory", "4GiB");
     pool_refused(&format!("{LARGE}\n    count min=5 max=3"), "5", "min is greater than max", "exchange");
