@@ -8,7 +8,7 @@
 use hyphae_solver::online::{BestFit, DotProduct, Fragmentation, Online, Policy, RandomFit};
 use hyphae_solver::*;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -232,13 +232,18 @@ fn batch(problem: &Problem, seconds: u64) -> Result<(), Box<dyn Error>> {
     let got: u64 = solution.placed.iter().map(|p| milli(problem, p.workload) * u64::from(p.count)).sum();
     let wanted: u32 = problem.workloads.iter().map(|workload| workload.wanted).sum();
     let shortage = solution.tiers.first().ok_or("a problem has a shortage tier")?;
-    let devices: usize = slots(problem, &solution.placed).iter().flat_map(|seat| &seat.devices).map(Vec::len).sum();
+    let assigned = slots(problem, &solution.placed);
+    let of = |seat: &SlotAssignment| -> Vec<(NodeIdx, u32)> {
+        seat.devices.iter().flatten().map(|device| (seat.node, *device)).collect()
+    };
+    let devices: BTreeSet<(NodeIdx, u32)> = assigned.iter().flat_map(of).collect();
     println!(
-        "| {wanted} | {} | {} | {} | {:.2} | {devices} | {seconds:.1} |",
+        "| {wanted} | {} | {} | {} | {:.2} | {} | {seconds:.1} |",
         shortage.value,
         shortage.bound,
         if shortage.proven { "yes" } else { "no" },
-        100.0 * got as f64 / milli_of_nodes(problem) as f64
+        100.0 * got as f64 / milli_of_nodes(problem) as f64,
+        devices.len()
     );
     Ok(())
 }
@@ -267,7 +272,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         online(&problem, &list, seeds)?;
     }
     if all || asked("--batch") {
-        println!("| pods wanted | unplaced | at least | proven | GPU % | devices given | seconds |");
+        println!("| pods wanted | unplaced | at least | proven | GPU % | devices in use | seconds |");
         println!("|---:|---:|---:|---|---:|---:|---:|");
         batch(&problem, seconds)?;
     }
