@@ -153,6 +153,7 @@ fn the_engine_finds_the_optimum_of_nearly_all_small_instances() {
         let holding = assignments(&instance).filter(|at| instance.broken(at).is_none());
         let optimum = holding.map(|at| instance.costs(&at).total()).min().unwrap();
         let found = instance.costs(&reassigned(&instance, &limits(1 << 17, 1, seed))).total();
+        assert!(instance.bound() <= optimum, "seed {seed}: {} is no lower bound", instance.bound());
         assert!(found >= optimum, "seed {seed}: {found} is below the optimum {optimum}");
         tried += 1;
         optimal += u32::from(found == optimum);
