@@ -20,7 +20,7 @@ const EXAMPLE: &str = "2  1 100  0 10
     1 10 100";
 
 fn numbers(text: &str) -> Vec<u64> {
-    text.split_whitespace().map(|number| number.parse().unwrap()).collect()
+    text.split_whitespace().map(|number| number.parse().expect("a number")).collect()
 }
 
 fn placed(at: &[usize]) -> Vec<Placed> {
@@ -29,7 +29,7 @@ fn placed(at: &[usize]) -> Vec<Placed> {
 
 fn soft(problem: &Problem, at: &[usize]) -> u128 {
     let tiers = evaluate(problem, &placed(at));
-    u128::from(tiers.iter().find(|(tier, _)| *tier == Tier::Soft).unwrap().1)
+    u128::from(tiers.iter().find(|(tier, _)| *tier == Tier::Soft).expect("a soft tier").1)
 }
 
 fn limits(steps_max: u64, threads: usize, seed: u64) -> ReassignLimits {
@@ -39,7 +39,7 @@ fn limits(steps_max: u64, threads: usize, seed: u64) -> ReassignLimits {
 /// The engine's answer, which the judges accept and cost as the oracle does.
 fn reassigned(instance: &Instance, limits: &ReassignLimits) -> Vec<usize> {
     let problem = general::problem(instance);
-    let answer = reassign(&problem, limits).unwrap().expect("a reassignment problem");
+    let answer = reassign(&problem, limits).expect("a valid problem").expect("a reassignment problem");
     assert_eq!(verify(&problem, &answer), Ok(Vec::new()));
     let at: Vec<usize> = answer.iter().map(|placed| placed.node).collect();
     assert_eq!(instance.broken(&at), None);
@@ -153,6 +153,7 @@ fn the_engine_finds_the_optimum_of_nearly_all_small_instances() {
         let holding = assignments(&instance).filter(|at| instance.broken(at).is_none());
         let optimum = holding.map(|at| instance.costs(&at).total()).min().unwrap();
         let found = instance.costs(&reassigned(&instance, &limits(1 << 17, 1, seed))).total();
+        assert!(instance.bound() <= optimum, "seed {seed}: {} is no lower bound", instance.bound());
         assert!(found >= optimum, "seed {seed}: {found} is below the optimum {optimum}");
         tried += 1;
         optimal += u32::from(found == optimum);

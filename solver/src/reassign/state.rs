@@ -29,13 +29,14 @@ pub(super) struct State<'a, const D: usize> {
 /// Σ price · max(0, over + sign · need).
 #[inline]
 fn cost_with<const D: usize>(price: &Row<D>, over: &Row<D>, sign: f64, need: &Row<D>) -> f64 {
+    let charge = |d: usize| {
+        let x = over[d] + sign * need[d];
+        price[d] * if x > 0.0 { x } else { 0.0 }
+    };
     let mut sums = [0.0; 2];
     for pair in 0..D / 2 {
-        for lane in 0..2 {
-            let d = 2 * pair + lane;
-            let x = over[d] + sign * need[d];
-            sums[lane] += price[d] * if x > 0.0 { x } else { 0.0 };
-        }
+        sums[0] += charge(2 * pair);
+        sums[1] += charge(2 * pair + 1);
     }
     sums[0] + sums[1]
 }
@@ -146,10 +147,7 @@ impl<'a, const D: usize> State<'a, D> {
     #[inline]
     pub(super) fn swap_delta(&self, a: usize, b: usize) -> f64 {
         let (dense, at_a, at_b) = (self.dense, self.at[a] as usize, self.at[b] as usize);
-        let mut more = [0.0; D];
-        for d in 0..D {
-            more[d] = dense.need[b][d] - dense.need[a][d];
-        }
+        let more: Row<D> = std::array::from_fn(|d| dense.need[b][d] - dense.need[a][d]);
         let of_a = cost_with(&dense.price, &self.over[at_a], 1.0, &more) - self.use_cost[at_a];
         let of_b = cost_with(&dense.price, &self.over[at_b], -1.0, &more) - self.use_cost[at_b];
         let moves = dense.moving(a, at_b) - dense.moving(a, at_a) + dense.moving(b, at_a) - dense.moving(b, at_b);
@@ -227,9 +225,8 @@ impl<'a, const D: usize> State<'a, D> {
         self.groups_with[before] -= 1;
         self.groups_with[after] += 1;
         let most_before = self.most_moved;
-        if after > self.most_moved {
-            self.most_moved = after;
-        } else if before == self.most_moved && self.groups_with[before] == 0 {
+        let was_the_last_with_most = before == self.most_moved && self.groups_with[before] == 0;
+        if after > self.most_moved || was_the_last_with_most {
             self.most_moved = after;
         }
         self.cost += self.dense.most_price * (self.most_moved as f64 - most_before as f64);
