@@ -56,15 +56,18 @@ fn told(specs: &str) -> String {
 
 #[test]
 fn a_reserve_leaves_out_what_could_not_be_placed_again_and_is_the_reason() {
-    // 12 cores, 3 x 0.5 of them the daemon's; any loss leaves 7 whole cores in all, 3 on each of two nodes for what is lost and what is there.
-    insta::assert_snapshot!("reserve_short", told(&format!("reserve survive-loss-of=\"zone\"\n{WEB}")));
+    // Beside the daemon a node has room for three: nine fit, and six on the two nodes that any loss leaves.
+    let specs = format!("reserve survive-loss-of=\"zone\"\n{}", WEB.replace("replicas 10", "replicas 9"));
+    insta::assert_snapshot!("reserve_short", told(&specs));
 }
 
 #[test]
 fn a_reserve_with_a_weight_leaves_nothing_out() {
     let plan = planned(&format!("reserve survive-loss-of=\"zone\" weight=2\n{WEB}"), "json");
     assert!(plan.starts_with("exit code: Some(4)") || plan.starts_with("exit code: Some(0)"), "{plan}");
-    let plan: serde_json::Value = serde_json::from_str(plan.split_once('\n').expect("a document").1).expect("JSON");
+    let document = plan.split_once('\n').expect("a document after the code").1;
+    let mut documents = serde_json::Deserializer::from_str(document).into_iter::<serde_json::Value>();
+    let plan = documents.next().expect("a document").expect("JSON");
     let tier = |name: &str| -> u64 {
         let tiers = plan["tiers"].as_array().expect("tiers").iter().filter(|tier| tier["tier"] == name);
         tiers.map(|tier| tier["value"].as_u64().expect("a number")).sum()
