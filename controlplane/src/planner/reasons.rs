@@ -11,7 +11,8 @@ use hyphae_specs::{Span, Workload};
 /// A solver's shortage as an entry of the plan.
 pub(super) fn unplaced(merged: &Merged, program: &Program, shortage: &Shortage) -> Unplaced {
     // That no node is allowed at all needs no solver to be seen, and is all there is to say.
-    let nowhere_allowed = program.problem.workloads[shortage.workload].eligible.is_empty();
+    let runs = program.problem.current.iter().any(|placed| placed.workload == shortage.workload);
+    let nowhere_allowed = program.problem.workloads[shortage.workload].eligible.is_empty() && !runs;
     let causes = if nowhere_allowed { &[Cause::NotEligible][..] } else { &shortage.conflict };
     Unplaced {
         workload: program.workloads[shortage.workload].clone(),
