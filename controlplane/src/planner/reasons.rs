@@ -11,7 +11,8 @@ use hyphae_specs::{Span, Workload};
 /// A solver's shortage as an entry of the plan.
 pub(super) fn unplaced(merged: &Merged, program: &Program, placed: &[Placed], shortage: &Shortage) -> Unplaced {
     // That no node is allowed at all needs no solver to be seen, and is all there is to say.
-    let nowhere_allowed = program.problem.workloads[shortage.workload].eligible.is_empty();
+    let runs = program.problem.current.iter().any(|placed| placed.workload == shortage.workload);
+    let nowhere_allowed = program.problem.workloads[shortage.workload].eligible.is_empty() && !runs;
     let mut causes = if nowhere_allowed { vec![Cause::NotEligible] } else { shortage.conflict.clone() };
     // What a pool could still offer is of no use when it is full; the solver takes that limit for granted.
     let full = super::pools::reached(program, placed, shortage.workload);

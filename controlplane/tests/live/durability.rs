@@ -314,7 +314,7 @@ async fn apply_image(socket: &Path, image: u64) -> Result<u64, tonic::Status> {
     let mut client = crate::cluster::client(socket.to_owned()).await?;
     let text = format!("service \"web\" {{\n    image \"registry.example/web:{image}\"\n    resources cpu=0.1\n}}\n");
     let files = vec![SourceFile { name: "web.kdl".to_owned(), text }];
-    let plan = client.plan(PlanRequest { files, delete: vec![], deadline_millis: 1_000 }).await?.into_inner();
+    let plan = client.plan(PlanRequest { files, deadline_millis: 1_000, ..PlanRequest::default() }).await?.into_inner();
     assert_eq!(plan.problems, Vec::<String>::new());
     Ok(client.apply(ApplyRequest { plan_json: plan.plan_json }).await?.into_inner().revision)
 }

@@ -16,7 +16,7 @@ fn web(image: &str, replicas: u32) -> String {
 
 async fn plan(server: &TestServer, files: Vec<SourceFile>, delete: &[&str]) -> PlanReply {
     let delete = delete.iter().map(|name| (*name).to_owned()).collect();
-    let request = PlanRequest { files, delete, deadline_millis: 5_000 };
+    let request = PlanRequest { files, delete, deadline_millis: 5_000, ..PlanRequest::default() };
     server.client().await.plan(request).await.unwrap().into_inner()
 }
 
@@ -57,8 +57,8 @@ async fn a_workload_is_planned_applied_updated_and_removed() {
     assert_eq!(status_of(&server, "web").await.image, "registry.example/web:2");
     let sources = server.client().await.sources(SourcesRequest {}).await.unwrap().into_inner().files;
     assert_eq!(sources, files(&[("web.kdl", &web("web:2", 2))]));
-    let explained =
-        server.client().await.explain(ExplainRequest { workload: "web".into() }).await.unwrap().into_inner();
+    let request = ExplainRequest { workload: "web".into(), ..ExplainRequest::default() };
+    let explained = server.client().await.explain(request).await.unwrap().into_inner();
     assert!(explained.explanation_json.contains("\"default/web\""), "{}", explained.explanation_json);
 
     plan_and_apply(&server, vec![], &["default/web"]).await;

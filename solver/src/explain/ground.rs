@@ -28,6 +28,8 @@ pub(super) fn nothing() -> Rule {
 
 /// Takes away every ground but those in `standing`. What is no ground (what others want, where others may be) stays.
 pub(super) fn keep_only(problem: &mut Problem, wisher: usize, standing: &Grounds) {
+    // Asked while the rules are there: which of them stand must not change what else is a ground.
+    let widens = may_widen(problem, wisher);
     for (index, constraint) in problem.constraints.iter_mut().enumerate() {
         if constraint.weight.is_some() || !standing.contains(&Ground::Rule(index)) {
             constraint.rule = nothing();
@@ -44,7 +46,7 @@ pub(super) fn keep_only(problem: &mut Problem, wisher: usize, standing: &Grounds
         let of_kind = problem.workloads.iter_mut().filter(|w| w.device.is_some_and(|device| device.kind == kind));
         of_kind.for_each(|workload| workload.device = None);
     }
-    if may_widen(problem, wisher) && !standing.contains(&Ground::Eligibility) {
+    if widens && !standing.contains(&Ground::Eligibility) {
         problem.workloads[wisher].eligible = (0..problem.nodes.len()).collect();
     }
 }

@@ -88,7 +88,10 @@ impl Explainer<'_, '_> {
     /// Why a workload is short, without what would help.
     fn reasons(&self, layout: &Layout, workload: usize) -> Shortage {
         let shortage = Shortage { workload, missing: layout.missing(workload), ..Shortage::default() };
-        if self.instance.problem.workloads[workload].eligible.is_empty() {
+        let spec = &self.instance.problem.workloads[workload];
+        // What runs where it may not may stay.
+        let stay: u32 = self.instance.running[workload].iter().map(|(_, count)| count).sum();
+        if spec.eligible.is_empty() && stay < spec.wanted {
             return Shortage { conflict: vec![Cause::NotEligible], proven: true, minimal: true, ..shortage };
         }
         let Conflict { grounds, proven, minimal, certificate } = if self.deadline.passed() {
