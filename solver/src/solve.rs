@@ -196,6 +196,8 @@ impl<'i, 'p> Search<'i, 'p> {
         let (known, proofs) = std::thread::scope(|scope| {
             let bounding = scope.spawn(|| {
                 let (model, mut cuts) = (class_model(instance, 0.0), cuts.to_vec());
+                let half = deadline.within(deadline.remaining() / 2);
+                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, Whole::None, half);
                 bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, Whole::All, deadline);
                 (known, proofs)
             });
