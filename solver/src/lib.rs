@@ -95,8 +95,6 @@
 //! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search.
 //! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
 //!   in it. There is no column generation and no partitioning.
-//! - The greedy stage looks at all nodes of a workload: fine for thousands, not for 1,000,000 placements a second.
-//! - A change to a large cluster goes through all stages; only what they touch is bounded, not what they read.
 //! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
 //! - A repair changes one thing: where two independent reasons stand in the way, loosening either alone helps nobody.
 //! - Devices: with very many sizes of share only the largest are packed exactly in the programs ([`slots`] and the checker pack all). Which device a
@@ -114,10 +112,13 @@ mod check;
 mod classes;
 mod deadline;
 mod device_room;
+mod effects;
 mod evaluate;
 mod explain;
 mod greedy;
 mod guided;
+mod incremental;
+mod index;
 mod instance;
 mod layout;
 mod lexicographic;
@@ -125,6 +126,7 @@ mod model;
 mod neighbourhoods;
 pub mod online;
 mod prices;
+mod placer;
 mod problem;
 pub mod profiles;
 mod prune;
@@ -135,14 +137,17 @@ mod solution;
 mod solve;
 mod survival;
 mod validate;
+mod watch;
 
 pub use check::{check, excused, verify};
 pub use deadline::Cancel;
 pub use evaluate::{evaluate, tiers};
 pub use explain::{Ask, Room, TierGain, explain, price_of, room};
+pub use instance::Instance;
+pub use placer::Placer;
 pub use problem::*;
 pub use reassign::{ReassignLimits, reassign};
 pub use slots::{SlotAssignment, slots};
 pub use solution::*;
-pub use solve::{SolveOptions, solve};
+pub use solve::{SolveEffort, SolveOptions, solve};
 pub use validate::ProblemError;
