@@ -57,7 +57,7 @@ impl Asked {
                             let (from, unbounded) =
                                 if to.contains(&workload) { (workloads, true) } else { (to, false) };
                             asked.drawn_to.extend(from.iter().filter(|other| **other != workload));
-                            asked.floor = if unbounded { i64::MIN / 4 } else { asked.floor };
+                            asked.floor = if unbounded && hardness == 1 { i64::MIN / 4 } else { asked.floor };
                         }
                         Rule::Spread { .. } | Rule::DistinctDomains { .. } => {
                             asked.floor = asked.floor.saturating_sub(weight)

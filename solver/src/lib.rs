@@ -66,6 +66,7 @@
 //! # The stages
 //!
 //! ```text
+//!                       nearly all of it runs --> incremental (keep, repair, place, bounds from sums) -- settled --> answer
 //!             +----------+   +--------+
 //!  Problem -->| validate |-->| greedy |--+-- few pairs ----> exact program per node --- proven ---> answer
 //!             +----------+   +--------+  |                          | time out        ^
@@ -97,6 +98,10 @@
 //!   in it. There is no column generation and no partitioning.
 //! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
 //! - A repair changes one thing: where two independent reasons stand in the way, loosening either alone helps nobody.
+//! - The order of nodes that the greedy stage follows knows nothing of devices, of soft rules about what is left on each node (safety,
+//!   balance), or how far replicas move: with those it looks at all nodes of a workload. Under [`Shape::Spread`] and soft rules over many
+//!   domains it compares 64 nodes of each group.
+//! - A small change to a large cluster moves nothing for the sake of soft rules or of cost; [`TierValue::gain`] says what that may be worth.
 //! - Devices: with very many sizes of share only the largest are packed exactly in the programs ([`slots`] and the checker pack all). Which device a
 //!   running replica has is not known, so that a placement may ask for another one on the same node.
 //! - [`online`] looks at capacity, devices and eligibility only, not at rules.

@@ -193,6 +193,7 @@ impl<'i, 'p> Placer<'i, 'p> {
             let (layout, greedy) = (&self.layout, &self.greedy);
             let open = nodes
                 .chain(strays)
+                .filter(|node| Some(*node) != self.barred)
                 .filter(|node| layout.fits(workload, *node) && layout.forbidden_by(workload, *node, lenient).is_none());
             return open.map(|node| greedy.score(layout, workload, node)).min().map(|score| score.4);
         };
@@ -437,9 +438,10 @@ mod tests {
     /// The best score of all nodes, looking at each.
     fn scanned(placer: &Placer, workload: usize) -> Option<Score> {
         let layout = &placer.layout;
-        let open = layout.instance.allowed[workload].iter().copied().filter(|node| {
-            layout.fits(workload, *node) && layout.forbidden_by(workload, *node, false).is_none()
-        });
+        let open = layout.instance.allowed[workload]
+            .iter()
+            .copied()
+            .filter(|node| layout.fits(workload, *node) && layout.forbidden_by(workload, *node, false).is_none());
         open.map(|node| placer.greedy.score(layout, workload, node)).min()
     }
 

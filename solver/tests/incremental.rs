@@ -89,10 +89,8 @@ fn what_runs_stays_and_the_answer_is_proven_when_no_node_is_filled_anew() {
 #[test]
 fn what_the_present_state_breaks_is_mended_without_touching_the_rest() {
     let mut problem = cluster(12, 4, 3);
-    problem.constraints = vec![Constraint {
-        rule: Rule::LimitPerDomain { workloads: vec![0], topology: 1, limit: 1 },
-        weight: None,
-    }];
+    problem.constraints =
+        vec![Constraint { rule: Rule::LimitPerDomain { workloads: vec![0], topology: 1, limit: 1 }, weight: None }];
     let at = |workload, node, count| Placed { workload, node, count };
     problem.current = vec![at(0, 0, 3), at(1, 1, 3), at(2, 5, 2), at(2, 6, 1), at(3, 7, 3)];
     // Node 5 may not hold workload 2 any more.
@@ -108,8 +106,7 @@ fn what_the_present_state_breaks_is_mended_without_touching_the_rest() {
 fn a_surplus_is_placed_where_only_that_survives() {
     let mut problem = cluster(9, 1, 2);
     problem.workloads[0].surplus_max = 2;
-    problem.constraints =
-        vec![Constraint { rule: Rule::Survive { workload: 0, topology: 0, keep: 2 }, weight: None }];
+    problem.constraints = vec![Constraint { rule: Rule::Survive { workload: 0, topology: 0, keep: 2 }, weight: None }];
     let solution = solve(&problem, &options()).expect("valid");
     // One in each zone: whichever is lost, two remain.
     assert_eq!(value(&solution, Tier::Shortage(0)), 0, "{:?}", solution.placed);

@@ -50,7 +50,9 @@ fn everything(problem: &Problem) -> Vec<Placed> {
     let instance = Instance::new(problem);
     let mut placer = Placer::new(&instance, &[]);
     for (workload, spec) in problem.workloads.iter().enumerate() {
-        (0..spec.wanted).for_each(|_| drop(placer.place(workload)));
+        for _ in 0..spec.wanted {
+            placer.place(workload);
+        }
     }
     placer.placed()
 }

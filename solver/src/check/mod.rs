@@ -59,17 +59,22 @@ pub fn excused(problem: &Problem) -> Vec<Violation> {
 
 /// Capacities and quotas that [`Problem::held`] exceeds.
 fn held_too_much(problem: &Problem) -> Vec<Violation> {
-    let held = |resource: usize, counts: &dyn Fn(&Placed) -> bool| -> u128 {
-        let entries = problem.current.iter().zip(&problem.held).filter(|(placed, _)| counts(placed));
-        entries.map(|(_, held)| u128::from(held[resource])).fold(0, u128::saturating_add)
-    };
+    let resources = problem.resources.len();
+    let mut on_node = vec![0u128; problem.nodes.len() * resources];
+    let mut of_workload = vec![0u128; problem.workloads.len() * resources];
+    for (placed, held) in problem.current.iter().zip(&problem.held) {
+        for (resource, held) in held.iter().enumerate() {
+            let sums = [
+                &mut on_node[placed.node * resources + resource],
+                &mut of_workload[placed.workload * resources + resource],
+            ];
+            sums.into_iter().for_each(|sum| *sum = sum.saturating_add(u128::from(*held)));
+        }
+    }
     let mut violations = Vec::new();
-    let mut occupied: Vec<usize> = problem.current.iter().map(|placed| placed.node).collect();
-    occupied.sort_unstable();
-    occupied.dedup();
-    for node in occupied {
-        for (resource, &capacity) in problem.nodes[node].capacity.iter().enumerate() {
-            let used = held(resource, &|placed| placed.node == node);
+    for (node, machine) in problem.nodes.iter().enumerate() {
+        for (resource, &capacity) in machine.capacity.iter().enumerate() {
+            let used = on_node[node * resources + resource];
             if used > u128::from(capacity) {
                 violations.push(Violation::Capacity { node, resource, used, capacity });
             }
@@ -78,7 +83,7 @@ fn held_too_much(problem: &Problem) -> Vec<Violation> {
     for (constraint, Constraint { rule, .. }) in problem.constraints.iter().enumerate() {
         let Rule::Quota { workloads, max } = rule else { continue };
         let over = max.iter().map(|(resource, max)| {
-            let used = held(*resource, &|placed| workloads.contains(&placed.workload));
+            let used = workloads.iter().map(|w| of_workload[w * resources + resource]).fold(0, u128::saturating_add);
             used.saturating_sub(u128::from(*max)).div_ceil(u128::from(problem.resources[*resource].scale.max(1)))
         });
         let units = over.fold(0, u128::saturating_add);
