@@ -122,7 +122,7 @@ for priority in sorted({w["priority"] for w in W}):
     factor *= 10
 tiers = [("shortage", sum(shortage)), ("soft", sum(k * s for k, s in soft)),
          ("cost", sum(N[nodes[0]]["price_micros"] * y[b] for b, nodes in enumerate(bins)))]
-best, values = None, []
+best, values = {key: 0 for key in x}, []  # nothing placed keeps every rule: never without a start
 for name, expression in tiers:
     left = a.seconds - (time.time() - start)
     if isinstance(expression, int) or left <= 0:
@@ -131,10 +131,9 @@ for name, expression in tiers:
     solver.parameters.max_time_in_seconds = left if name == "cost" else left / 2
     solver.parameters.num_workers = a.workers
     m.minimize(expression)
-    if best:
-        m.clear_hints()
-        for key, value in best.items():
-            m.add_hint(x[key], value)
+    m.clear_hints()
+    for key, value in best.items():
+        m.add_hint(x[key], value)
     status = solver.solve(m)
     if status not in (cp_model.OPTIMAL, cp_model.FEASIBLE):
         print(name, solver.status_name(status))
@@ -144,5 +143,5 @@ for name, expression in tiers:
     m.add(expression <= round(solver.objective_value))
 print(f"cp-sat {'classes' if a.classes else 'nodes'}: {'; '.join(values)}; {len(x)} counts; {time.time() - start:.1f} s")
 if not a.classes:
-    json.dump([{"workload": w, "node": bins[b][0], "count": v} for (w, b), v in (best or {}).items() if v],
+    json.dump([{"workload": w, "node": bins[b][0], "count": v} for (w, b), v in best.items() if v],
               open(a.placed, "w"))
