@@ -40,11 +40,11 @@ impl<'i, 'p> Placer<'i, 'p> {
 
     pub(crate) fn with(greedy: Greedy<'i, 'p>, layout: Layout<'i, 'p>) -> Placer<'i, 'p> {
         let problem = layout.instance.problem;
-        let indexed = problem.devices.is_empty() && layout
-            .instance
-            .node_rules
-            .iter()
-            .all(|rule| matches!(problem.constraints[*rule].rule, Rule::NodesMost { .. } | Rule::Reserve { .. }));
+        let indexed =
+            problem.devices.is_empty()
+                && layout.instance.node_rules.iter().all(|rule| {
+                    matches!(problem.constraints[*rule].rule, Rule::NodesMost { .. } | Rule::Reserve { .. })
+                });
         let index = indexed.then(|| Index::new(&layout, greedy.fit(), greedy.weight()));
         Placer { asked: Asked::all(layout.instance), barred: None, greedy, layout, index, softs: Vec::new() }
     }
