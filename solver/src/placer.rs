@@ -207,7 +207,10 @@ impl<'i, 'p> Placer<'i, 'p> {
             lenient,
             need: self.greedy.need(workload),
         };
-        if problem.nodes.is_empty() || self.layout.forbidden_by_loss(workload).is_some() || choice.forbids(&choice.asked.anywhere, 0) {
+        if problem.nodes.is_empty()
+            || self.layout.forbidden_by_loss(workload).is_some()
+            || choice.forbids(&choice.asked.anywhere, 0)
+        {
             return None;
         }
         let set = self.layout.instance.sets.of[workload];
