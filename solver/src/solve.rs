@@ -175,8 +175,8 @@ impl<'i, 'p> Search<'i, 'p> {
         if self.worth.iter().zip(&self.bounds).any(open) && !deadline.passed() {
             let model = class_model(self.instance, 0.0);
             self.saw_program(&model);
-            let learned = (&mut self.bounds, &mut self.proofs);
-            bounds(&model, &self.worth, learned, &mut Vec::new(), Whole::None, deadline);
+            let (known, mut cuts) = ((&mut self.bounds[..], &mut self.proofs[..]), Vec::new());
+            bounds(&model, &self.worth, known, &mut cuts, Whole::None, deadline);
         }
     }
 
