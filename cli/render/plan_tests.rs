@@ -101,8 +101,18 @@ fn a_shortage_is_told_as_prose_with_lines_and_repairs() {
                 RepairEntry { text: "want 2 replicas fewer".into(), adds: None },
             ],
             proven: true,
+            minimal: true,
+            certificate: None,
         },
-        Unplaced { workload: "a/b".into(), count: 1, conflict: vec![], repairs: vec![], proven: false },
+        Unplaced {
+            workload: "a/b".into(),
+            count: 1,
+            conflict: vec![],
+            repairs: vec![],
+            proven: false,
+            minimal: false,
+            certificate: None,
+        },
     ];
     insta::assert_snapshot!(text(&document));
 }

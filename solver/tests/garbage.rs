@@ -72,7 +72,7 @@ fn placement_rule() -> impl Strategy<Value = Rule> {
 
 fn node_rule() -> impl Strategy<Value = Rule> {
     prop_oneof![
-        index().prop_map(|topology| Rule::Reserve { topology }),
+        (index(), group()).prop_map(|(topology, except)| Rule::Reserve { topology, except }),
         (vec(any::<bool>(), 3), count())
             .prop_map(|(taken, most)| Rule::NodesMost { nodes: (0..3).filter(|n| taken[*n]).collect(), most }),
         (index(), prop_oneof![20 => vec(amount(), 3), 1 => vec(amount(), 0..5)])
