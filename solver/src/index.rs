@@ -270,10 +270,6 @@ impl Index {
         self.vacancies[vacancy].nodes.iter().rev().map(|node| *node as usize)
     }
 
-    pub(crate) fn key(&self, node: usize) -> i64 {
-        self.key[node]
-    }
-
     /// Whether a node has as much left.
     pub(crate) fn has(&self, node: usize, demand: &[u64]) -> bool {
         let at = node * self.resources;

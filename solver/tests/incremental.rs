@@ -64,7 +64,7 @@ fn cheap_bounds_hold_on_every_small_problem() {
         }
         proven += usize::from(solution.tiers.iter().all(|tier| tier.proven));
     }
-    assert!(proven > 300, "only {proven} of 1500 proven by sums");
+    assert!(proven > 150, "only {proven} of 1500 proven by sums");
 }
 
 #[test]

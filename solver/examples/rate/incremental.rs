@@ -61,7 +61,8 @@ fn changed(problem: &Problem, change: Change) -> Problem {
     let mut problem = problem.clone();
     match change {
         Change::Services(many) => {
-            for workload in (0..many).map(|at| 1 + at * problem.workloads.len() / 21) {
+            let every = problem.workloads.len();
+            for workload in (0..many).map(|at| 1 + at * every / 21) {
                 let wanted = &mut problem.workloads[workload].wanted;
                 *wanted += wanted.div_ceil(5);
             }
