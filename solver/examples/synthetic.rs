@@ -1,14 +1,15 @@
 //! `target/release/examples/synthetic [--sizes 50,200,1000,5000] [--used 60,92] [--seconds 2,10,60] [--seed N]`: a table, a row for each size and use, each
 //! in a process of its own so that its peak memory is its own.
 //!
-//! `target/release/examples/synthetic --nodes N [--services N] [--replicas N] [--used PERCENT] [--seconds N] [--seed N] [--running] [--explain]`: one
+//! `target/release/examples/synthetic --nodes N [--services N] [--replicas N] [--used PERCENT] [--seconds N] [--seed N] [--running] [--explain] [--write FILE]`: one
 //! instance, tier by tier.
 //!
 //! A made-up cluster of mixed machines in three zones with every family of constraints. `--used` is how much of the scarcest resource the
-//! replicas ask for; `--running` solves again with nine in ten replicas running where the first answer put them.
+//! replicas ask for; `--running` solves again with nine in ten replicas running where the first answer put them. `--write` only
+//! writes the problem, as JSON, for other programs.
 #![expect(
     clippy::disallowed_methods,
-    reason = "an example measures time, and reads what the kernel knows of its memory and CPU"
+    reason = "an example measures time, writes files, and reads what the kernel knows of its memory and CPU"
 )]
 
 use hyphae_solver::*;
@@ -289,6 +290,11 @@ fn main() -> Result<(), ProblemError> {
     let seconds = number("--seconds", 10);
     let wanted: u32 = problem.workloads.iter().map(|w| w.wanted).sum();
     println!("{nodes} nodes, {services} services, {wanted} replicas, {} constraints", problem.constraints.len());
+    if let Some(at) = arguments.iter().position(|a| a == "--write") {
+        let file = arguments.get(at + 1).map_or("problem.json", String::as_str);
+        std::fs::write(file, serde_json::to_string(&problem).unwrap_or_default()).unwrap_or_else(|e| println!("{e}"));
+        return Ok(());
+    }
     let explain = arguments.iter().any(|a| a == "--explain");
     let solution = report("from nothing", &problem, seconds, explain)?;
     if arguments.iter().any(|a| a == "--running") {

@@ -47,10 +47,10 @@ pub(crate) fn classes(instance: &Instance) -> Vec<Vec<usize>> {
         }
     }
     let single: Vec<bool> = sizes.iter().map(|sizes| sizes.iter().all(|size| *size <= 1)).collect();
-    let allowed = bits(nodes, instance.allowed.iter());
-    let eligible = bits(nodes, problem.workloads.iter().map(|w| &w.eligible));
+    let allowed = bits(nodes, instance.allowed.iter().map(|nodes| nodes.as_ref()));
+    let eligible = bits(nodes, problem.workloads.iter().map(|w| w.eligible.as_slice()));
     let preferences = problem.constraints.iter().filter_map(|c| match &c.rule {
-        Rule::Prefer { nodes, .. } => Some(nodes),
+        Rule::Prefer { nodes, .. } => Some(nodes.as_slice()),
         _ => None,
     });
     let preferred = bits(nodes, preferences);
@@ -88,8 +88,8 @@ fn of_rule(rule: &Rule, node: usize) -> Option<u64> {
 }
 
 /// For each node, a bit for each list that holds it.
-fn bits<'a>(nodes: usize, lists: impl Iterator<Item = &'a Vec<usize>>) -> Vec<Vec<u64>> {
-    let lists: Vec<&Vec<usize>> = lists.collect();
+fn bits<'a>(nodes: usize, lists: impl Iterator<Item = &'a [usize]>) -> Vec<Vec<u64>> {
+    let lists: Vec<&[usize]> = lists.collect();
     let mut bits = vec![vec![0; lists.len().div_ceil(64)]; nodes];
     for (index, list) in lists.into_iter().enumerate() {
         for node in list {

@@ -72,6 +72,7 @@ impl DeviceRoom {
 /// What a placement does to the devices of a node, for a greedy choice among nodes: parts that become of no use, because they lie beside a
 /// share or because the node's other resources will not suffice for them (the measure of [`crate::online::Fragmentation`], without its
 /// look at each kind of request).
+#[derive(Clone)]
 pub(crate) struct DeviceScore {
     /// Per kind of device and resource: how much of it goes with one part on average.
     per_part: Vec<Vec<f64>>,

@@ -1,6 +1,6 @@
 //! What a placement is worth: the exact cost vector, tier by tier, computed from the placement and nothing else.
 
-use crate::check::{Tally, check, rule_units, used_on, violation_units};
+use crate::check::{Tally, check_tally, rule_units, used_on, violation_units};
 use crate::{Placed, Problem, Shape, Tier};
 use std::collections::BTreeSet;
 
@@ -26,11 +26,13 @@ pub fn tiers(problem: &Problem) -> Vec<Tier> {
 /// The value of each of [`tiers`]. Smaller is better; vectors compare lexicographically. The placement should pass
 /// [`crate::verify`]: whatever it breaks counts as [`Tier::Repair`], excused or not.
 pub fn evaluate(problem: &Problem, placed: &[Placed]) -> Vec<(Tier, u64)> {
-    let tally = Tally::new(problem, placed, &mut Vec::new());
+    let mut malformed = Vec::new();
+    let tally = Tally::new(problem, placed, &mut malformed);
+    let broken = check_tally(problem, &tally, malformed);
     let value = |tier: Tier| -> u128 {
         match tier {
             Tier::Shortage(priority) => shortage(problem, &tally, priority),
-            Tier::Repair => check(problem, placed).iter().map(|v| violation_units(problem, v)).sum(),
+            Tier::Repair => broken.iter().map(|v| violation_units(problem, v)).sum(),
             Tier::Soft => soft(problem, &tally),
             Tier::Surplus => surplus(problem, &tally),
             Tier::Disruption => disruption(problem, &tally),

@@ -1,12 +1,14 @@
 //! The first placement: workload after workload, replica after replica, each on the best node at that moment.
 //!
-//! Order: priority, then what others must be near to, then what is large where it may go. For each workload its nodes lie in heaps, one for each
-//! combination of the domains its rules look at, so that a step compares the best node of each group; a node's score is
-//! recomputed when it is taken from its heap.
+//! Order: priority, then what others must be near to, then what is large where it may go. Over the whole cluster the nodes lie in order
+//! already ([`crate::placer`]). Over a few given nodes, or where soft rules make every node different, they lie in heaps, one for each
+//! combination of the domains the workload's rules look at, so that a step compares the best node of each group; a node's
+//! score is recomputed when it is taken from its heap.
 
 use crate::device_room::DeviceScore;
 use crate::instance::Instance;
 use crate::layout::Layout;
+use crate::placer::Placer;
 use crate::prune::prune;
 use crate::{Placed, Rule, Shape};
 use std::cmp::Reverse;
@@ -24,15 +26,18 @@ pub(crate) enum Fit {
 }
 
 /// What a node costs for one more replica; smaller is better: soft change, disruption, price, fit, node.
-type Score = (i64, i64, i64, i64, usize);
+pub(crate) type Score = (i64, i64, i64, i64, usize);
 
 /// The scores' constants, computed once.
+#[derive(Clone)]
 pub(crate) struct Greedy<'i, 'p> {
     instance: &'i Instance<'p>,
     fit: Fit,
     /// Per resource: what one unit left over weighs, by how scarce the resource is.
     weight: Vec<f64>,
     devices: DeviceScore,
+    /// Per workload, what one replica takes, so weighted, in millionths.
+    need: Vec<i64>,
     order: Vec<usize>,
 }
 
@@ -53,7 +58,10 @@ impl<'i, 'p> Greedy<'i, 'p> {
                 }
             })
             .collect();
-        let mut greedy = Greedy { instance, fit, weight, devices: DeviceScore::new(instance), order: Vec::new() };
+        let taken =
+            |demand: &[u64]| demand.iter().zip(&weight).map(|(demand, weight)| *demand as f64 * weight).sum::<f64>();
+        let need = problem.workloads.iter().map(|workload| (taken(&workload.demand) * 1e6) as i64).collect();
+        let mut greedy = Greedy { instance, fit, weight, devices: DeviceScore::new(instance), need, order: Vec::new() };
         greedy.order = greedy.ordered();
         greedy
     }
@@ -63,7 +71,24 @@ impl<'i, 'p> Greedy<'i, 'p> {
         if shape == Shape::Pack { Fit::Tightest } else { Fit::Loosest }
     }
 
+    pub(crate) fn fit(&self) -> Fit {
+        self.fit
+    }
+
+    pub(crate) fn weight(&self) -> &[f64] {
+        &self.weight
+    }
+
+    pub(crate) fn need(&self, workload: usize) -> i64 {
+        self.need[workload]
+    }
+
     /// Workloads in the order in which they are placed.
+    pub(crate) fn order(&self) -> &[usize] {
+        &self.order
+    }
+
+    /// Finds the order in which workloads are placed.
     fn ordered(&self) -> Vec<usize> {
         let problem = self.instance.problem;
         let mut priority: Vec<i32> = problem.workloads.iter().map(|w| w.priority).collect();
@@ -109,24 +134,24 @@ impl<'i, 'p> Greedy<'i, 'p> {
 
     /// Keeps what `start` holds and adds what is missing.
     pub(crate) fn extend(&self, start: &[Placed]) -> Vec<Placed> {
-        let mut layout = Layout::new(self.instance, start);
-        for workload in &self.order {
-            let missing = layout.missing(*workload);
-            self.place(&mut layout, *workload, missing, None, true);
+        let mut placer = Placer::with(self.clone(), Layout::new(self.instance, start));
+        self.order.iter().for_each(|workload| placer.fill(*workload, true));
+        let placed = placer.placed();
+        let pruned = prune(self.instance, &placed);
+        if pruned == placed && placer.layout.short().is_empty() {
+            return pruned;
         }
-        let pruned = prune(self.instance, &layout.placed());
         // What pruning freed may serve others.
-        let mut layout = Layout::new(self.instance, &pruned);
+        let mut placer = Placer::with(self.clone(), Layout::new(self.instance, &pruned));
         for workload in &self.order {
             let grouped = self.instance.rules_of[*workload]
                 .iter()
                 .any(|rule| matches!(self.instance.problem.constraints[*rule].rule, Rule::AllOrNothing { .. }));
             if !grouped {
-                let missing = layout.missing(*workload);
-                self.place(&mut layout, *workload, missing, None, false);
+                placer.fill(*workload, false);
             }
         }
-        prune(self.instance, &layout.placed())
+        prune(self.instance, &placer.placed())
     }
 
     /// Places up to `many` more of one workload as far as it goes, on `within` (or wherever it may be).
@@ -233,40 +258,40 @@ impl<'i, 'p> Greedy<'i, 'p> {
         None
     }
 
-    fn score(&self, layout: &Layout, workload: usize, node: usize) -> Score {
-        let problem = self.instance.problem;
-        let spec = &problem.workloads[workload];
-        let restores = layout.count(workload, node) < self.instance.running_count(workload, node);
+    pub(crate) fn score(&self, layout: &Layout, workload: usize, node: usize) -> Score {
+        self.score_given(layout, workload, node, layout.soft_change(workload, node))
+    }
+
+    /// The score, when the change of the soft rules is known.
+    pub(crate) fn score_given(&self, layout: &Layout, workload: usize, node: usize, soft: i64) -> Score {
+        let spec = &self.instance.problem.workloads[workload];
+        let restores =
+            layout.away(workload) > 0 && layout.count(workload, node) < self.instance.running_count(workload, node);
         let disruption = if restores { -i64::from(spec.move_weight) } else { 0 };
-        let price = if layout.is_empty(node) {
-            let fit = f64::from(self.instance.most_on(workload, node).max(1));
-            ((problem.nodes[node].price_micros as f64 / fit.min(f64::from(spec.wanted.max(1)))) as i64)
-                .saturating_add(1)
-        } else {
-            0
-        };
         let fit = match self.fit {
             Fit::Tightest => self.left_over(layout, workload, node),
             Fit::Loosest | Fit::Level => self.fullness(layout, workload, node),
         };
         let fit = fit.saturating_add(self.devices.change(layout, workload, node));
-        let price = match self.fit {
-            Fit::Tightest => price,
-            Fit::Loosest => problem.nodes[node].price_micros.min(1) as i64 * price,
-            Fit::Level => 0,
-        };
-        (layout.soft_change(workload, node), disruption, price, fit, node)
+        (soft, disruption, self.price(layout, workload, node), fit, node)
+    }
+
+    /// What filling an empty node costs, for each replica of this workload that it could hold.
+    pub(crate) fn price(&self, layout: &Layout, workload: usize, node: usize) -> i64 {
+        if self.fit == Fit::Level || !layout.is_empty(node) {
+            return 0;
+        }
+        let (spec, price) =
+            (&self.instance.problem.workloads[workload], self.instance.problem.nodes[node].price_micros);
+        let fit = f64::from(self.instance.most_on(workload, node).max(1));
+        let each = ((price as f64 / fit.min(f64::from(spec.wanted.max(1)))) as i64).saturating_add(1);
+        if self.fit == Fit::Loosest && price == 0 { 0 } else { each }
     }
 
     /// What is left on the node after one more, weighted by scarcity.
     fn left_over(&self, layout: &Layout, workload: usize, node: usize) -> i64 {
-        let demand = &self.instance.problem.workloads[workload].demand;
-        let left = demand
-            .iter()
-            .zip(&self.weight)
-            .enumerate()
-            .map(|(resource, (demand, weight))| (layout.free(node, resource) as f64 - *demand as f64) * weight);
-        (left.sum::<f64>() * 1e6) as i64
+        let left = self.weight.iter().enumerate().map(|(r, weight)| layout.free(node, r) as f64 * weight);
+        ((left.sum::<f64>() * 1e6) as i64).saturating_sub(self.need[workload])
     }
 
     /// The fullest resource of the node after one more, in millionths.

@@ -1,14 +1,21 @@
 //! A valid problem with what every stage looks up: who may be where, what the present state excuses, which rules name whom.
 
 use crate::survival::Survival;
+use crate::watch::{NodeSets, Watch};
 use crate::{Constraint, DeviceDemand, DeviceTake, Problem, Rule, Violation, Workload, excused};
+use std::borrow::Cow;
 
 /// A [`Problem`] and its indices. Made once for each call of the solver.
 #[derive(Clone)]
-pub(crate) struct Instance<'p> {
+pub struct Instance<'p> {
     pub(crate) problem: &'p Problem,
     /// Per workload, the nodes it may be on: eligible and with the labels its hard rules divide by. Ascending.
-    pub(crate) allowed: Vec<Vec<usize>>,
+    /// Borrowed from the problem where labels keep it off none.
+    pub(crate) allowed: Vec<Cow<'p, [usize]>>,
+    /// The same as bits, each distinct list once.
+    pub(crate) sets: NodeSets,
+    /// What layouts count.
+    pub(crate) watch: Watch,
     /// Per workload, where it runs: (node, count), ascending.
     pub(crate) running: Vec<Vec<(usize, u32)>>,
     /// Per node, what runs on it: (workload, count), ascending.
@@ -17,6 +24,8 @@ pub(crate) struct Instance<'p> {
     pub(crate) ceiling: Vec<Vec<u128>>,
     /// Per constraint, the units by which the present state breaks it, when hard.
     pub(crate) excess: Vec<u64>,
+    /// What the present state breaks, and a placement may go on breaking as much.
+    pub(crate) excuses: Vec<Violation>,
     /// Per workload, the constraints that name it.
     pub(crate) rules_of: Vec<Vec<usize>>,
     /// The constraints about nodes and whatever lies on them ([`Rule::is_about_nodes`]).
@@ -32,15 +41,19 @@ pub(crate) struct Instance<'p> {
 }
 
 impl<'p> Instance<'p> {
-    pub(crate) fn new(problem: &'p Problem) -> Instance<'p> {
-        let mut allowed: Vec<Vec<usize>> = problem.workloads.iter().map(|w| w.eligible.clone()).collect();
+    /// `problem` must be [valid](Problem::validate).
+    pub fn new(problem: &'p Problem) -> Instance<'p> {
+        let mut allowed: Vec<Cow<[usize]>> = problem.workloads.iter().map(|w| Cow::from(&w.eligible)).collect();
+        let unlabelled: Vec<bool> = (0..problem.topologies.len())
+            .map(|topology| problem.nodes.iter().any(|node| node.domains[topology].is_none()))
+            .collect();
         let mut rules_of = vec![Vec::new(); problem.workloads.len()];
         for (index, constraint) in problem.constraints.iter().enumerate() {
             for workload in constraint.rule.workloads() {
                 rules_of[workload].push(index);
             }
-            for (workload, topology) in divided(constraint) {
-                allowed[workload].retain(|node| problem.nodes[*node].domains[topology].is_some());
+            for (workload, topology) in divided(constraint).into_iter().filter(|(_, topology)| unlabelled[*topology]) {
+                allowed[workload].to_mut().retain(|node| problem.nodes[*node].domains[topology].is_some());
             }
         }
         let about_nodes = |index: &usize| problem.constraints[*index].rule.is_about_nodes();
@@ -55,11 +68,14 @@ impl<'p> Instance<'p> {
         running_on.iter_mut().for_each(|list| list.sort_unstable());
         let mut instance = Instance {
             problem,
+            sets: NodeSets::new(problem.nodes.len(), allowed.iter().map(Cow::as_ref)),
+            watch: Watch::new(problem),
             allowed,
             running,
             running_on,
             ceiling: problem.nodes.iter().map(|n| n.capacity.iter().map(|c| u128::from(*c)).collect()).collect(),
             excess: vec![0; problem.constraints.len()],
+            excuses: excused(problem),
             rules_of,
             node_rules,
             devices_over: vec![vec![0; problem.devices.len()]; problem.nodes.len()],
@@ -73,8 +89,8 @@ impl<'p> Instance<'p> {
     }
 
     fn excuse(&mut self) {
-        for violation in excused(self.problem) {
-            match violation {
+        for violation in &self.excuses {
+            match *violation {
                 Violation::Capacity { node, resource, used, .. } => {
                     self.ceiling[node][resource] = used;
                     self.broken_nodes[node] = true;
@@ -94,11 +110,11 @@ impl<'p> Instance<'p> {
 
     /// (workload, node) pairs that could be variables.
     pub(crate) fn pairs(&self) -> usize {
-        self.allowed.iter().map(Vec::len).sum::<usize>() + self.problem.current.len()
+        self.allowed.iter().map(|nodes| nodes.len()).sum::<usize>() + self.problem.current.len()
     }
 
     pub(crate) fn is_allowed(&self, workload: usize, node: usize) -> bool {
-        self.allowed[workload].binary_search(&node).is_ok()
+        self.sets.holds(self.sets.of[workload], node)
     }
 
     pub(crate) fn running_count(&self, workload: usize, node: usize) -> u32 {

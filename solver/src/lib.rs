@@ -66,6 +66,7 @@
 //! # The stages
 //!
 //! ```text
+//!                       nearly all of it runs --> incremental (keep, repair, place, bounds from sums) -- settled --> answer
 //!             +----------+   +--------+
 //!  Problem -->| validate |-->| greedy |--+-- few pairs ----> exact program per node --- proven ---> answer
 //!             +----------+   +--------+  |                          | time out        ^
@@ -95,10 +96,12 @@
 //! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search.
 //! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
 //!   in it. There is no column generation and no partitioning.
-//! - The greedy stage looks at all nodes of a workload: fine for thousands, not for 1,000,000 placements a second.
-//! - A change to a large cluster goes through all stages; only what they touch is bounded, not what they read.
 //! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
 //! - A repair changes one thing: where two independent reasons stand in the way, loosening either alone helps nobody.
+//! - The order of nodes that the greedy stage follows knows nothing of devices, of soft rules about what is left on each node (safety,
+//!   balance), or how far replicas move: with those it looks at all nodes of a workload. Under [`Shape::Spread`] and soft rules over many
+//!   domains it compares 64 nodes of each group.
+//! - A small change to a large cluster moves nothing for the sake of soft rules or of cost; [`TierValue::gain`] says what that may be worth.
 //! - Devices: with very many sizes of share only the largest are packed exactly in the programs ([`slots`] and the checker pack all). Which device a
 //!   running replica has is not known, so that a placement may ask for another one on the same node.
 //! - [`online`] looks at capacity, devices and eligibility only, not at rules.
@@ -114,16 +117,20 @@ mod check;
 mod classes;
 mod deadline;
 mod device_room;
+mod effects;
 mod evaluate;
 mod explain;
 mod greedy;
 mod guided;
+mod incremental;
+mod index;
 mod instance;
 mod layout;
 mod lexicographic;
 mod model;
 mod neighbourhoods;
 pub mod online;
+mod placer;
 mod prices;
 mod problem;
 pub mod profiles;
@@ -135,14 +142,17 @@ mod solution;
 mod solve;
 mod survival;
 mod validate;
+mod watch;
 
 pub use check::{check, excused, verify};
 pub use deadline::Cancel;
 pub use evaluate::{evaluate, tiers};
 pub use explain::{Ask, Room, TierGain, explain, price_of, room};
+pub use instance::Instance;
+pub use placer::Placer;
 pub use problem::*;
 pub use reassign::{ReassignLimits, reassign};
 pub use slots::{SlotAssignment, slots};
 pub use solution::*;
-pub use solve::{SolveOptions, solve};
+pub use solve::{SolveEffort, SolveOptions, solve};
 pub use validate::ProblemError;

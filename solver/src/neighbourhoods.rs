@@ -87,7 +87,7 @@ impl<'i, 'p> Search<'i, 'p> {
 
     /// One more replica of the workload, on the first of the nodes where that makes the placement better.
     fn room_for(&mut self, workload: usize, layout: &Layout, greedy: &Greedy<'_, '_>, deadline: Deadline) -> bool {
-        let mut near = self.instance.allowed[workload].clone();
+        let mut near = self.instance.allowed[workload].to_vec();
         near.sort_by_cached_key(|node| (self.lack(layout, workload, *node), *node));
         near.truncate(EMPTIED_MAX);
         near.into_iter().any(|node| {
@@ -166,11 +166,11 @@ impl<'i, 'p> Search<'i, 'p> {
             short.iter().copied().filter(|w| Some(self.instance.problem.workloads[*w].priority) == highest).collect();
         let from = if choice.below(3) == 0 { &short } else { &first };
         let workload = from[choice.below(from.len())];
-        let mut near = self.instance.allowed[workload].clone();
+        let mut near = self.instance.allowed[workload].to_vec();
         near.sort_by_cached_key(|node| (self.lack(layout, workload, *node), *node));
         near.truncate(4 * size);
         choice.keep(&mut near, size.saturating_sub(2));
-        let mut anywhere = self.instance.allowed[workload].clone();
+        let mut anywhere = self.instance.allowed[workload].to_vec();
         choice.keep(&mut anywhere, 2);
         near.into_iter().chain(anywhere).collect()
     }
@@ -208,7 +208,7 @@ impl<'i, 'p> Search<'i, 'p> {
                 .collect();
             choice.keep(&mut held, size.div_ceil(2 * workloads.len()));
             nodes.extend(held);
-            let mut others = self.instance.allowed[*workload].clone();
+            let mut others = self.instance.allowed[*workload].to_vec();
             others.sort_by_cached_key(|node| (self.lack(layout, *workload, *node), *node));
             others.truncate(others.len().div_ceil(2).max(size));
             choice.keep(&mut others, size.div_ceil(2 * workloads.len()));

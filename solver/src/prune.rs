@@ -12,6 +12,10 @@ pub(crate) type Counts = BTreeMap<(usize, usize), u32>;
 /// Removes what [`verify`] objects to, one violation after the other; replicas of low priority and new ones first. It ends, because every
 /// step takes a replica and nothing placed breaks nothing.
 pub(crate) fn prune(instance: &Instance, placed: &[Placed]) -> Vec<Placed> {
+    let ascending = placed.windows(2).all(|pair| (pair[0].workload, pair[0].node) < (pair[1].workload, pair[1].node));
+    if ascending && placed.iter().all(|entry| entry.count > 0) && verify(instance.problem, placed).is_ok() {
+        return placed.to_vec();
+    }
     let mut counts = counted(placed);
     for round in 0u64.. {
         let list = listed(&counts);

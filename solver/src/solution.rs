@@ -64,12 +64,21 @@ pub enum Proof {
     /// Nothing is below zero.
     #[default]
     Trivial,
+    /// Sums of demands, capacities and what must stay.
+    Sums,
     /// The linear relaxation of the program over classes of like nodes, with cuts.
     ClassRelaxation,
     /// The program over classes, node counts whole.
     ClassProgram,
     /// The program over single nodes.
     ExactProgram,
+}
+
+impl TierValue {
+    /// How much less another plan could reach in this tier at most, with the same values in the tiers before.
+    pub fn gain(&self) -> u64 {
+        self.value.saturating_sub(self.bound)
+    }
 }
 
 /// A workload that could not be placed in full, and why.

@@ -16,6 +16,19 @@ use crate::{
 };
 use std::time::Duration;
 
+/// Which stages run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SolveEffort {
+    /// A small change to a large cluster is planned incrementally; when that places everything and breaks nothing, the rest of the time
+    /// goes to bounds only. Otherwise everything runs.
+    #[default]
+    Auto,
+    /// Only what is missing or broken is looked at, and the bounds are those that need no program: an answer at once.
+    Incremental,
+    /// Every stage, whatever the change.
+    Full,
+}
+
 /// How much may be spent on an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SolveOptions {
@@ -27,11 +40,19 @@ pub struct SolveOptions {
     pub exact_pairs_max: usize,
     /// Ends the search early.
     pub cancel: Option<Cancel>,
+    /// Which stages run.
+    pub effort: SolveEffort,
 }
 
 impl Default for SolveOptions {
     fn default() -> SolveOptions {
-        SolveOptions { time_limit: Duration::from_secs(10), explain: true, exact_pairs_max: 3_000, cancel: None }
+        SolveOptions {
+            time_limit: Duration::from_secs(10),
+            explain: true,
+            exact_pairs_max: 3_000,
+            cancel: None,
+            effort: SolveEffort::Auto,
+        }
     }
 }
 
@@ -48,6 +69,17 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
     let reserved = if options.explain { (options.time_limit / 5).min(EXPLAIN_MAX) } else { Duration::ZERO };
     let searching = deadline.within(options.time_limit - reserved);
     let mut search = Search::new(&instance, prune(&instance, &problem.current));
+    let small = instance.pairs() > options.exact_pairs_max && instance.is_small_change();
+    if options.effort == SolveEffort::Incremental || options.effort == SolveEffort::Auto && small {
+        let settled = search.incremental(searching);
+        if options.effort == SolveEffort::Incremental || settled {
+            if options.effort == SolveEffort::Auto {
+                search.bounds_of_classes(searching);
+            }
+            let shortages = search.shortages(options, deadline.within(EXPLAIN_MAX));
+            return Ok(search.solution(shortages));
+        }
+    }
     search.greedy();
     search.ensure_reserves(searching.within(searching.remaining() / 2));
     if instance.pairs() <= options.exact_pairs_max {
@@ -109,7 +141,7 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Bounds that are better than those known.
-    fn learn(&mut self, bounds: Vec<u64>, proof: Proof) {
+    pub(crate) fn learn(&mut self, bounds: Vec<u64>, proof: Proof) {
         for (index, bound) in bounds.into_iter().enumerate() {
             if bound > self.bounds[index] {
                 (self.bounds[index], self.proofs[index]) = (bound, proof);
@@ -134,6 +166,17 @@ impl<'i, 'p> Search<'i, 'p> {
             if self.is_short() || fit == natural && !start.is_empty() || self.best.is_empty() {
                 self.offer(Greedy::new(self.instance, fit).extend(start));
             }
+        }
+    }
+
+    /// The bounds of the class program alone, where something is open that it could close.
+    fn bounds_of_classes(&mut self, deadline: Deadline) {
+        let open = |((tier, value), bound): (&(Tier, u64), &u64)| *tier != Tier::Shape && value > bound;
+        if self.worth.iter().zip(&self.bounds).any(open) && !deadline.passed() {
+            let model = class_model(self.instance, 0.0);
+            self.saw_program(&model);
+            let (known, mut cuts) = ((&mut self.bounds[..], &mut self.proofs[..]), Vec::new());
+            bounds(&model, &self.worth, known, &mut cuts, Whole::None, deadline);
         }
     }
 

@@ -166,7 +166,7 @@ fn confined(instance: &Instance, members: &[usize]) -> Vec<(Vec<usize>, Vec<usiz
     };
     let mut alike: BTreeMap<(usize, u64, &[usize]), Vec<usize>> = BTreeMap::new();
     for workload in members {
-        let nodes = instance.allowed[*workload].as_slice();
+        let nodes: &[usize] = &instance.allowed[*workload];
         alike.entry((nodes.len(), digest(nodes), nodes)).or_default().push(*workload);
     }
     let all = instance.problem.nodes.len();

@@ -292,14 +292,18 @@ impl Problem {
             let (what, expected) = ("what running replicas hold".to_owned(), self.resources.len());
             return Err(ProblemError::Length { what, expected, found: held.len() });
         }
-        let mut seen = BTreeSet::new();
         for placed in &self.current {
             let what = || "a running replica".to_owned();
             index(what, "workload", placed.workload, self.workloads.len())?;
             index(what, "node", placed.node, self.nodes.len())?;
-            if placed.count == 0 || !seen.insert((placed.workload, placed.node)) {
+            if placed.count == 0 {
                 return Err(ProblemError::Current { workload: placed.workload, node: placed.node });
             }
+        }
+        let mut pairs: Vec<(usize, usize)> = self.current.iter().map(|placed| (placed.workload, placed.node)).collect();
+        pairs.sort_unstable();
+        if let Some(twice) = pairs.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(ProblemError::Current { workload: twice[0].0, node: twice[0].1 });
         }
         Ok(())
     }

@@ -13,19 +13,23 @@ pub(crate) use reserve::{Homeless, homeless_of};
 pub(crate) use rules::rule_units;
 
 use crate::{Constraint, DeviceTake, Placed, Problem, Rule, Violation};
-use std::collections::BTreeMap;
 
 /// Every hard condition that `placed` breaks, sorted. Empty means that the placement may be carried out. `problem` must be
 /// [valid](Problem::validate); `placed` may be anything.
 pub fn check(problem: &Problem, placed: &[Placed]) -> Vec<Violation> {
     let mut violations = Vec::new();
     let tally = Tally::new(problem, placed, &mut violations);
-    check_capacity(problem, &tally, &mut violations);
-    check_devices(problem, &tally, &mut violations);
-    check_pairs(problem, &tally, &mut violations);
+    check_tally(problem, &tally, violations)
+}
+
+/// [`check`], of a placement that has been counted; `violations` are those of the counting.
+pub(crate) fn check_tally(problem: &Problem, tally: &Tally, mut violations: Vec<Violation>) -> Vec<Violation> {
+    check_capacity(problem, tally, &mut violations);
+    check_devices(problem, tally, &mut violations);
+    check_pairs(problem, tally, &mut violations);
     for (constraint, stated) in problem.constraints.iter().enumerate() {
         if stated.weight.is_none() {
-            let units = rule_units(problem, &tally, &stated.rule);
+            let units = rule_units(problem, tally, &stated.rule);
             if units > 0 {
                 violations.push(Violation::Rule { constraint, units: u64::try_from(units).unwrap_or(u64::MAX) });
             }
@@ -55,17 +59,22 @@ pub fn excused(problem: &Problem) -> Vec<Violation> {
 
 /// Capacities and quotas that [`Problem::held`] exceeds.
 fn held_too_much(problem: &Problem) -> Vec<Violation> {
-    let held = |resource: usize, counts: &dyn Fn(&Placed) -> bool| -> u128 {
-        let entries = problem.current.iter().zip(&problem.held).filter(|(placed, _)| counts(placed));
-        entries.map(|(_, held)| u128::from(held[resource])).fold(0, u128::saturating_add)
-    };
+    let resources = problem.resources.len();
+    let mut on_node = vec![0u128; problem.nodes.len() * resources];
+    let mut of_workload = vec![0u128; problem.workloads.len() * resources];
+    for (placed, held) in problem.current.iter().zip(&problem.held) {
+        for (resource, held) in held.iter().enumerate() {
+            let sums = [
+                &mut on_node[placed.node * resources + resource],
+                &mut of_workload[placed.workload * resources + resource],
+            ];
+            sums.into_iter().for_each(|sum| *sum = sum.saturating_add(u128::from(*held)));
+        }
+    }
     let mut violations = Vec::new();
-    let mut occupied: Vec<usize> = problem.current.iter().map(|placed| placed.node).collect();
-    occupied.sort_unstable();
-    occupied.dedup();
-    for node in occupied {
-        for (resource, &capacity) in problem.nodes[node].capacity.iter().enumerate() {
-            let used = held(resource, &|placed| placed.node == node);
+    for (node, machine) in problem.nodes.iter().enumerate() {
+        for (resource, &capacity) in machine.capacity.iter().enumerate() {
+            let used = on_node[node * resources + resource];
             if used > u128::from(capacity) {
                 violations.push(Violation::Capacity { node, resource, used, capacity });
             }
@@ -74,7 +83,7 @@ fn held_too_much(problem: &Problem) -> Vec<Violation> {
     for (constraint, Constraint { rule, .. }) in problem.constraints.iter().enumerate() {
         let Rule::Quota { workloads, max } = rule else { continue };
         let over = max.iter().map(|(resource, max)| {
-            let used = held(*resource, &|placed| workloads.contains(&placed.workload));
+            let used = workloads.iter().map(|w| of_workload[w * resources + resource]).fold(0, u128::saturating_add);
             used.saturating_sub(u128::from(*max)).div_ceil(u128::from(problem.resources[*resource].scale.max(1)))
         });
         let units = over.fold(0, u128::saturating_add);
@@ -156,24 +165,32 @@ pub(crate) struct Tally {
 impl Tally {
     /// Entries that mean nothing are reported and left out; pairs listed twice are reported and added.
     pub(crate) fn new(problem: &Problem, placed: &[Placed], violations: &mut Vec<Violation>) -> Tally {
-        let mut counts: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+        let mut entries = Vec::with_capacity(placed.len());
         for entry in placed {
             let known = entry.workload < problem.workloads.len() && entry.node < problem.nodes.len();
-            let repeated = counts.contains_key(&(entry.workload, entry.node));
-            if !known || entry.count == 0 || repeated {
+            if known && entry.count > 0 {
+                entries.push((entry.workload, entry.node, u64::from(entry.count)));
+            } else {
                 violations.push(Violation::Malformed { workload: entry.workload, node: entry.node });
             }
-            if known && entry.count > 0 {
-                *counts.entry((entry.workload, entry.node)).or_default() += u64::from(entry.count);
-            }
         }
+        entries.sort_unstable();
         let mut tally = Tally {
             by_workload: vec![Vec::new(); problem.workloads.len()],
             by_node: vec![Vec::new(); problem.nodes.len()],
         };
-        for ((workload, node), count) in counts {
-            tally.by_workload[workload].push((node, count));
-            tally.by_node[node].push((workload, count));
+        for (workload, node, count) in entries {
+            if let (Some((n, sum)), Some((w, same))) =
+                (tally.by_workload[workload].last_mut(), tally.by_node[node].last_mut())
+                && (*w, *n) == (workload, node)
+            {
+                violations.push(Violation::Malformed { workload, node });
+                *sum += count;
+                *same += count;
+            } else {
+                tally.by_workload[workload].push((node, count));
+                tally.by_node[node].push((workload, count));
+            }
         }
         tally
     }
@@ -187,18 +204,23 @@ impl Tally {
         self.by_workload[workload].iter().map(|(_, count)| count).sum()
     }
 
-    /// [`Tally::per_domain`], summed over workloads (each counts once).
-    fn all_per_domain(&self, problem: &Problem, workloads: &[usize], topology: usize) -> (Vec<u64>, u64) {
-        let mut counts = vec![0; problem.topologies[topology].domains.len()];
+    /// Counts of some workloads together (each once) in the domains that hold any, ascending, and what lies on nodes that are in none.
+    fn in_domains(&self, problem: &Problem, workloads: &[usize], topology: usize) -> (Vec<(usize, u64)>, u64) {
+        let mut counts: Vec<(usize, u64)> = Vec::new();
         let mut outside = 0;
-        for workload in workloads {
-            for (node, count) in &self.by_workload[*workload] {
-                match problem.nodes[*node].domains[topology] {
-                    Some(domain) => counts[domain] += count,
-                    None => outside += count,
-                }
+        for (node, count) in workloads.iter().flat_map(|workload| &self.by_workload[*workload]) {
+            match (problem.nodes[*node].domains[topology], counts.last_mut()) {
+                (Some(domain), Some((last, sum))) if *last == domain => *sum += count,
+                (Some(domain), _) => counts.push((domain, *count)),
+                (None, _) => outside += count,
             }
         }
+        counts.sort_unstable();
+        counts.dedup_by(|next, kept| {
+            let same = next.0 == kept.0;
+            kept.1 += if same { next.1 } else { 0 };
+            same
+        });
         (counts, outside)
     }
 

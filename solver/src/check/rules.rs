@@ -10,10 +10,13 @@ pub(crate) fn rule_units(problem: &Problem, tally: &Tally, rule: &Rule) -> u128 
     match rule {
         Rule::Spread { workload, topology, max_skew } => {
             let (counts, _) = tally.per_domain(problem, *workload, *topology);
-            let mut counted = vec![false; counts.len()];
+            let (mut counted, mut uncounted) = (vec![false; counts.len()], counts.len());
             for node in &problem.workloads[*workload].eligible {
                 if let Some(domain) = problem.nodes[*node].domains[*topology] {
-                    counted[domain] = true;
+                    uncounted -= usize::from(!std::mem::replace(&mut counted[domain], true));
+                }
+                if uncounted == 0 {
+                    break;
                 }
             }
             let within = || counts.iter().zip(&counted).filter(|(_, counted)| **counted).map(|(count, _)| *count);
@@ -21,31 +24,31 @@ pub(crate) fn rule_units(problem: &Problem, tally: &Tally, rule: &Rule) -> u128 
             u128::from(skew.saturating_sub(u64::from(*max_skew)))
         }
         Rule::LimitPerDomain { workloads, topology, limit } => {
-            let (counts, _) = tally.all_per_domain(problem, workloads, *topology);
-            counts.iter().map(|count| u128::from(count.saturating_sub(u64::from(*limit)))).sum()
+            let (counts, _) = tally.in_domains(problem, workloads, *topology);
+            counts.iter().map(|(_, count)| u128::from(count.saturating_sub(u64::from(*limit)))).sum()
         }
         Rule::Survive { workload, topology, keep } => {
-            let (counts, _) = tally.per_domain(problem, *workload, *topology);
+            let (counts, _) = tally.in_domains(problem, &[*workload], *topology);
             let wanted = u64::from(problem.workloads[*workload].wanted);
             let limit = tally.total(*workload).max(wanted) - u64::from(*keep).min(wanted);
-            counts.iter().map(|count| u128::from(count.saturating_sub(limit))).sum()
+            counts.iter().map(|(_, count)| u128::from(count.saturating_sub(limit))).sum()
         }
         Rule::SeparateFrom { a, b, topology, limit } => {
-            let (of_a, _) = tally.per_domain(problem, *a, *topology);
-            let (of_b, _) = tally.per_domain(problem, *b, *topology);
-            let beyond = |b: u64| b.saturating_sub(u64::from(*limit));
-            of_a.iter().zip(&of_b).map(|(a, b)| u128::from(beyond(*b).min(*a))).sum()
+            let (of_a, _) = tally.in_domains(problem, &[*a], *topology);
+            let (of_b, _) = tally.in_domains(problem, &[*b], *topology);
+            let beyond = |domain: usize| held(&of_b, domain).saturating_sub(u64::from(*limit));
+            of_a.iter().map(|(domain, a)| u128::from(beyond(*domain).min(*a))).sum()
         }
         Rule::Near { workloads, to, topology } => {
-            let (counts, outside) = tally.all_per_domain(problem, workloads, *topology);
-            let (others, _) = tally.all_per_domain(problem, to, *topology);
-            let alone: u64 = counts.iter().zip(&others).filter(|(_, other)| **other == 0).map(|(count, _)| count).sum();
+            let (counts, outside) = tally.in_domains(problem, workloads, *topology);
+            let (others, _) = tally.in_domains(problem, to, *topology);
+            let alone: u64 = counts.iter().filter(|(d, _)| held(&others, *d) == 0).map(|(_, count)| count).sum();
             u128::from(alone + outside)
         }
         Rule::DistinctDomains { workloads, topology, least } => {
-            let (counts, outside) = tally.all_per_domain(problem, workloads, *topology);
-            let placed = counts.iter().sum::<u64>() + outside;
-            let distinct = counts.iter().filter(|count| **count > 0).count() as u64;
+            let (counts, outside) = tally.in_domains(problem, workloads, *topology);
+            let placed = counts.iter().map(|(_, count)| count).sum::<u64>() + outside;
+            let distinct = counts.len() as u64;
             u128::from(placed.min(u64::from(*least)).saturating_sub(distinct))
         }
         Rule::Reserve { topology, except } => {
@@ -94,6 +97,11 @@ pub(crate) fn rule_units(problem: &Problem, tally: &Tally, rule: &Rule) -> u128 
             u128::from(placed.min(missing))
         }
     }
+}
+
+/// The count of a domain among those that hold any.
+fn held(counts: &[(usize, u64)], domain: usize) -> u64 {
+    counts.binary_search_by_key(&domain, |(domain, _)| *domain).map_or(0, |at| counts[at].1)
 }
 
 /// max(0, factor₁ · left₁ − factor₂ · left₂) on a node.

@@ -9,7 +9,7 @@ pub(super) fn barred(layout: &Layout, workload: usize, capacity: impl Fn(usize) 
     let instance = layout.instance;
     let spec = &instance.problem.workloads[workload];
     let mut causes: BTreeMap<Cause, u32> = BTreeMap::new();
-    for node in &instance.allowed[workload] {
+    for node in instance.allowed[workload].iter() {
         let lacks = |(resource, demand): &(usize, &u64)| layout.free(*node, *resource) < u128::from(**demand);
         let lacking: Vec<usize> = spec.demand.iter().enumerate().filter(lacks).map(|(resource, _)| resource).collect();
         let full = spec.per_node_max.is_some_and(|max| layout.count(workload, *node) >= max);
