@@ -408,8 +408,8 @@ mod tests {
             demand: vec![1 + dice.below(20), 1 + dice.below(30)],
             wanted: 4 + dice.below(20) as u32,
             move_weight: 1,
-            eligible: (0..nodes).filter(|n| w % 4 > 0 || n % 3 == 2).collect(),
-            per_node_max: (w % 5 == 0).then_some(2),
+            eligible: (0..nodes).filter(|n| !w.is_multiple_of(4) || n % 3 == 2).collect(),
+            per_node_max: w.is_multiple_of(5).then_some(2),
             ..Workload::default()
         };
         let workloads: Vec<Workload> = (0..20).map(service).collect();

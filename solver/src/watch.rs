@@ -153,6 +153,9 @@ fn single_nodes(problem: &Problem, topology: usize) -> Option<Vec<usize>> {
     Some(node_of)
 }
 
+/// What tells most lists of nodes apart: how many, and a sum over a sample of them.
+type Print = (usize, u64);
+
 /// Lists of nodes that are alike, found once: many workloads may go to the same nodes.
 #[derive(Clone)]
 pub(crate) struct NodeSets {
@@ -164,7 +167,7 @@ pub(crate) struct NodeSets {
 
 impl NodeSets {
     pub(crate) fn new<'a>(nodes: usize, lists: impl Iterator<Item = &'a [usize]>) -> NodeSets {
-        let mut known: BTreeMap<(usize, u64), Vec<(usize, &'a [usize])>> = BTreeMap::new();
+        let mut known: BTreeMap<Print, Vec<(usize, &'a [usize])>> = BTreeMap::new();
         let mut sets = NodeSets { bits: Vec::new(), of: Vec::new() };
         for list in lists {
             // Few positions tell most lists apart; equal ones are compared in full.

@@ -172,7 +172,7 @@ fn one_at_a_time_places_what_fits_and_gives_back_what_leaves() {
                 online.remove(workload, &seat);
             }
         }
-        let mut free = vec![[10u32; 3]; 4];
+        let mut free = [[10u32; 3]; 4];
         let mut placed: Vec<Placed> = Vec::new();
         for (workload, seat) in &seats {
             let parts = match asks[*workload].1 {

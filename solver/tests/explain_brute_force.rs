@@ -131,7 +131,7 @@ fn cases(count: u64) -> impl Iterator<Item = Case> {
 #[test]
 fn conflicts_are_sufficient_minimal_and_found_whenever_the_wish_is_impossible() {
     let (mut refused, mut minimal) = (0, 0);
-    for Case { problem, solution, seed } in cases(seeds(2000)) {
+    for Case { problem, solution, seed } in cases(seeds(500)) {
         for shortage in &solution.shortages {
             let w = shortage.workload;
             let wish = wish(&problem, &solution, w);
@@ -166,7 +166,7 @@ fn conflicts_are_sufficient_minimal_and_found_whenever_the_wish_is_impossible() 
 #[test]
 fn certificates_add_up() {
     let mut certified = 0;
-    for Case { problem, solution, seed } in cases(seeds(2000)) {
+    for Case { problem, solution, seed } in cases(seeds(500)) {
         for shortage in &solution.shortages {
             let Some(certificate) = &shortage.certificate else { continue };
             certified += 1;
@@ -200,7 +200,7 @@ fn repaired(problem: &Problem, repair: &Repair) -> Problem {
 #[test]
 fn repairs_help_and_nobody_else_pays_for_them() {
     let mut kinds = [0; 4];
-    for Case { problem, solution, seed } in cases(seeds(2000)) {
+    for Case { problem, solution, seed } in cases(seeds(500)) {
         for shortage in &solution.shortages {
             assert!(shortage.repairs.len() <= 3);
             for repair in &shortage.repairs {
@@ -237,16 +237,16 @@ fn repairs_help_and_nobody_else_pays_for_them() {
 #[test]
 fn room_is_the_largest_number_that_fits() {
     let mut counted = 0;
-    for seed in 0..seeds(1500) {
+    for seed in 0..seeds(400) {
         let problem = oracle::small(seed);
         let options = SolveOptions { time_limit: Duration::from_secs(100), explain: false, ..SolveOptions::default() };
         let solution = solve(&problem, &options).expect("small problems are valid");
         let has = has(&problem, &solution.placed);
         for w in 0..problem.workloads.len() {
             // What a loss may take follows from what is wanted: a workload that is short stays short by it.
-            let survives = |rule: &Rule| matches!(rule, Rule::Survive { workload, .. } if *workload == w);
-            let short = has[w] < problem.workloads[w].wanted;
-            let unclear = short && problem.constraints.iter().any(|constraint| survives(&constraint.rule));
+            let short = |w: usize| has[w] < problem.workloads[w].wanted;
+            let survives = |rule: &Rule| matches!(rule, Rule::Survive { workload, .. } if short(*workload));
+            let unclear = problem.constraints.iter().any(|constraint| survives(&constraint.rule));
             if unclear
                 || !group(&problem, w).is_empty()
                 || has.iter().zip(&problem.workloads).any(|(has, spec)| *has > spec.wanted)
@@ -275,5 +275,5 @@ fn room_is_the_largest_number_that_fits() {
             }
         }
     }
-    assert!(counted > 100);
+    assert!(counted > 50, "only {counted}");
 }

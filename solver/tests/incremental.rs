@@ -1,6 +1,5 @@
 //! The incremental path: what is sound stays, what is missing or broken is mended, and no bound is claimed that does not hold.
 
-#[expect(dead_code, reason = "shared with the other tests")]
 mod oracle;
 
 use hyphae_solver::*;

@@ -154,7 +154,9 @@ fn all_placements(fleet: &Fleet) -> Vec<(f64, Vec<usize>)> {
     let (machines, instances) = (fleet.machines.len(), fleet.instances.len());
     let decode = |code: usize| (0..instances).map(|i| code / machines.pow(i as u32) % machines).collect::<Vec<usize>>();
     let held = (0..machines.pow(instances as u32)).map(decode).filter(|at| holds(fleet, at));
-    let priced = |at: Vec<usize>| (price(fleet, &at.iter().copied().map(Some).collect::<Vec<_>>()).unwrap().0, at);
+    let priced = |at: Vec<usize>| {
+        (price(fleet, &at.iter().copied().map(Some).collect::<Vec<_>>()).expect("all are placed").0, at)
+    };
     held.map(priced).collect()
 }
 

@@ -91,7 +91,6 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
             eligible,
             per_node_max: matches!(workload.kind, WorkloadKind::Daemon).then_some(1),
             device: reserves::device_demand(workload, &devices),
-            ..hyphae_solver::Workload::default()
         });
         ineligible.push(reasons);
     }
@@ -127,7 +126,6 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
         current: current.iter().map(|(&(workload, node), &count)| Placed { workload, node, count }).collect(),
         held,
         objective: objective(merged),
-        ..Problem::default()
     };
     Program { problem, resources, nodes, workloads, templates, origins: builder.origins, ineligible }
 }

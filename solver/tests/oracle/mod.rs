@@ -485,7 +485,7 @@ fn units(problem: &Problem, x: &Counts, rule: &Rule) -> u64 {
 }
 
 /// Every hard condition with what it is broken by: (what is compared with the present, units of repair).
-fn broken(problem: &Problem, x: &Counts, present: bool) -> Vec<(u64, u64)> {
+pub(crate) fn broken(problem: &Problem, x: &Counts, present: bool) -> Vec<(u64, u64)> {
     let mut list = Vec::new();
     // At present replicas hold what they were given, which need not be what they would be given now.
     let holds = |r: usize, counted: &dyn Fn(&Placed) -> bool| -> u64 {
@@ -514,10 +514,10 @@ fn broken(problem: &Problem, x: &Counts, present: bool) -> Vec<(u64, u64)> {
         }
     }
     for (w, spec) in problem.workloads.iter().enumerate() {
-        for n in 0..problem.nodes.len() {
-            let stray = if !labelled(problem, w, n) || !spec.eligible.contains(&n) { x[w][n] } else { 0 };
+        for (n, here) in x[w].iter().enumerate() {
+            let stray = if !labelled(problem, w, n) || !spec.eligible.contains(&n) { *here } else { 0 };
             list.push((stray, stray));
-            let over = spec.per_node_max.map_or(0, |max| x[w][n].saturating_sub(u64::from(max)));
+            let over = spec.per_node_max.map_or(0, |max| here.saturating_sub(u64::from(max)));
             list.push((over, over));
         }
     }
@@ -533,12 +533,6 @@ fn broken(problem: &Problem, x: &Counts, present: bool) -> Vec<(u64, u64)> {
         list.push((units, units));
     }
     list
-}
-
-/// Units by which the present state breaks what is hard.
-#[allow(dead_code, reason = "not every test looks at broken states")]
-pub(crate) fn present_repair(problem: &Problem) -> u64 {
-    broken(problem, &counts(problem, &problem.current), true).iter().map(|(_, units)| units).sum()
 }
 
 /// The value of every tier, or `None` when the placement breaks what nothing excuses.
