@@ -87,7 +87,8 @@ fn output_failure(source: std::io::Error) -> Failure {
 /// Logs to stderr: what RUST_LOG says, or else from this level on.
 pub(crate) fn log(level: &str) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // The back-end's warnings are about its own limits, which the solver sets and looks at.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(format!("{level},highs=error")));
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(stderr_colours());
     // Fails only where a subscriber is installed already, which then stays.
