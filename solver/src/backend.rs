@@ -56,8 +56,6 @@ struct Column {
     lower: f64,
     upper: f64,
     integer: bool,
-    /// It counts nodes, of which there are many: a fraction of one matters little.
-    counts_nodes: bool,
     definition: Option<Definition>,
 }
 
@@ -94,10 +92,6 @@ pub(crate) struct Program {
 pub(crate) enum Whole {
     /// All that are meant to be.
     All,
-    /// Choices, but not counts of nodes.
-    Choices,
-    /// None, and choices stay as they are in the start: what a choice costs, as a linear program.
-    Pinned,
     /// None: the linear relaxation.
     None,
 }
@@ -132,13 +126,7 @@ const DUAL_LEAST: f64 = 1e-7;
 impl Program {
     /// A new column between `lower` and `upper`; the start takes its value from outside.
     pub(crate) fn column(&mut self, lower: f64, upper: f64, integer: bool) -> Col {
-        self.columns.push(Column { lower, upper, integer, counts_nodes: false, definition: None });
-        self.columns.len() - 1
-    }
-
-    /// A new whole column that counts nodes.
-    pub(crate) fn node_count(&mut self, lower: f64, upper: f64) -> Col {
-        self.columns.push(Column { lower, upper, integer: true, counts_nodes: true, definition: None });
+        self.columns.push(Column { lower, upper, integer, definition: None });
         self.columns.len() - 1
     }
 
@@ -149,13 +137,7 @@ impl Program {
         integer: bool,
         definition: impl Fn(&[f64]) -> f64 + 'static,
     ) -> Col {
-        self.columns.push(Column {
-            lower,
-            upper,
-            integer,
-            counts_nodes: false,
-            definition: Some(Box::new(definition)),
-        });
+        self.columns.push(Column { lower, upper, integer, definition: Some(Box::new(definition)) });
         self.columns.len() - 1
     }
 
@@ -236,11 +218,11 @@ impl Program {
             return Outcome::default();
         }
         let task = Task {
-            columns: self.columns.iter().map(|c| (c.lower, c.upper, is_whole(c, limits.whole))).collect(),
+            columns: self.columns.iter().map(|c| (c.lower, c.upper, c.integer && limits.whole == Whole::All)).collect(),
             rows: self.rows.iter().chain(extra).cloned().collect(),
             tags: self.tags.clone(),
             objective: objective.clone(),
-            start: start.filter(|_| limits.whole != Whole::Pinned).map(<[f64]>::to_vec),
+            start: start.map(<[f64]>::to_vec),
             limits,
         };
         task.run_until_late()
@@ -346,15 +328,6 @@ impl Task {
             timed_out: status == HighsModelStatus::ReachedTimeLimit,
         }
     }
-}
-
-fn is_whole(column: &Column, whole: Whole) -> bool {
-    column.integer
-        && match whole {
-            Whole::All => true,
-            Whole::Choices => !column.counts_nodes,
-            Whole::Pinned | Whole::None => false,
-        }
 }
 
 fn definition_of((lower, upper, whole): (f64, f64, bool)) -> good_lp::variable::VariableDefinition {

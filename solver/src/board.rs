@@ -43,8 +43,9 @@ struct Watch {
     /// Per domain (and one for nodes without), replicas of the first and of the second group.
     first: Vec<u32>,
     second: Vec<u32>,
-    /// For spread: how many counted domains have each count.
+    /// For spread: how many counted domains have each count, and the least count that any has.
     histogram: Vec<u32>,
+    least: usize,
     counted: Vec<bool>,
     /// For distinct domains: how many hold any, and how many replicas there are. For prefer: replicas outside.
     held: u32,
@@ -197,6 +198,7 @@ impl<'i, 'p> Board<'i, 'p> {
                 first: vec![0; domains + 1],
                 second,
                 histogram,
+                least: 0,
                 counted,
                 held: 0,
                 total: 0,
@@ -330,6 +332,13 @@ impl<'i, 'p> Board<'i, 'p> {
         most.is_none_or(|most| self.count(workload, node) < most)
     }
 
+    /// Whether one more may be on this node as far as eligibility and the workload's own maximum go.
+    pub(crate) fn may_go(&self, workload: usize, node: usize) -> bool {
+        let most = self.instance.problem.workloads[workload].per_node_max;
+        self.allowed[workload * self.words + node / 64] >> (node % 64) & 1 == 1
+            && most.is_none_or(|most| self.count(workload, node) < most)
+    }
+
     pub(crate) fn count(&self, workload: usize, node: usize) -> u32 {
         self.on[node].iter().find(|(w, _)| *w == workload as u32).map_or(0, |(_, count)| *count)
     }
@@ -430,9 +439,8 @@ impl Watch {
         let outside = domain + 1 == self.first.len();
         match &self.family {
             Family::Spread(skew) => {
-                let least = self.histogram.iter().position(|many| *many > 0).unwrap_or(0);
                 let most = self.histogram.len().saturating_sub(1);
-                ((most - least.min(most)) as i64 - i64::from(*skew)).max(0)
+                ((most - self.least.min(most)) as i64 - i64::from(*skew)).max(0)
             }
             Family::Limit(_) | Family::Separate(_) if outside => 0,
             Family::Limit(limit) => i64::from(self.first[domain].saturating_sub(*limit)),
@@ -441,10 +449,8 @@ impl Watch {
             Family::Near => i64::from(self.first[domain]),
             Family::Distinct(least) => i64::from(self.total.min(*least).saturating_sub(self.held)),
             Family::Quota(max) => {
-                let over = self.used.iter().zip(max).map(|(used, (_, most, scale))| {
-                    let over = (used - most).max(0);
-                    (over + scale - 1) / scale
-                });
+                let over = self.used.iter().zip(max).filter(|(used, (_, most, _))| used > &most);
+                let over = over.map(|(used, (_, most, scale))| (used - most + scale - 1) / scale);
                 i64::try_from(over.sum::<i128>()).unwrap_or(i64::MAX / 4)
             }
             Family::Prefer(_) => i64::from(self.held),
@@ -461,6 +467,10 @@ impl Watch {
                 self.histogram[to as usize] += 1;
                 while self.histogram.last() == Some(&0) {
                     self.histogram.pop();
+                }
+                self.least = self.least.min(to as usize);
+                while self.histogram.get(self.least) == Some(&0) {
+                    self.least += 1;
                 }
             }
             Family::Distinct(_) if domain + 1 < self.first.len() => {

@@ -110,18 +110,19 @@ const CUT_ROUNDS_MAX: usize = 15;
 /// A round that raises the bound by less, relatively, is the last but one.
 const CUT_GAIN_MIN: f64 = 2e-5;
 
-/// Lower bounds on each tier of a placement worth `worth`, where `known` is not already tight: what any placement with the same values in
+/// Lower bounds on those tiers for which `which` holds of a placement worth `worth`, where `known` is not already tight: what any placement with the same values in
 /// the tiers before must reach. First the linear relaxation, with `cuts` added to until they gain nothing any more; then, when `whole` asks
-/// for it, with whole columns, for at most half of the time left, so that one tier's proof does not use up the others' time.
+/// for it, with whole columns, for at most half of the time left, so that one tier's proof does not use up the others' time. Returns the
+/// values of the relaxation of the cost, where it was looked at and nothing is short.
 pub(crate) fn bounds(
     model: &Model,
     worth: &[(Tier, u64)],
     (known, proofs): (&mut [u64], &mut [Proof]),
     cuts: &mut Vec<Linear>,
-    whole: Whole,
+    (whole, which): (Whole, fn(Tier) -> bool),
     deadline: Deadline,
-) {
-    let mut rows: Vec<Linear> = Vec::new();
+) -> Option<Vec<f64>> {
+    let (mut rows, mut found): (Vec<Linear>, _) = (Vec::new(), None);
     let last = worth.iter().zip(known.iter()).rposition(|((_, value), known)| known < value);
     for (index, (_, tier)) in model.tiers.iter().enumerate() {
         let value = worth[index].1;
@@ -137,11 +138,19 @@ pub(crate) fn bounds(
                 (*known, proofs[index]) = (bound, proof);
             }
         };
-        if known[index] < value && !deadline.passed() {
-            let relaxed = relaxation(model, &scaled, &rows, cuts, deadline);
-            learn(&mut known[index], relaxed, Proof::ClassRelaxation);
+        if known[index] < value && which(worth[index].0) && !deadline.passed() {
+            let (bound, values) = relaxation(model, &scaled, &rows, cuts, deadline);
+            learn(&mut known[index], bound, Proof::ClassRelaxation);
+            // What is short would be left out of the values as well.
+            let short = worth
+                .iter()
+                .zip(known.iter())
+                .any(|((tier, value), known)| matches!(tier, Tier::Shortage(_)) && value > known);
+            if !short && matches!(worth[index].0, Tier::Cost | Tier::PricedCost) {
+                found = values;
+            }
         }
-        if known[index] < value && whole != Whole::None && !deadline.passed() {
+        if known[index] < value && which(worth[index].0) && whole != Whole::None && !deadline.passed() {
             let share = if Some(index) == last { deadline.remaining() } else { deadline.remaining() / 2 };
             let gap = 0.9 * scaled.unit / scaled.divisor;
             let limits = SolveLimits { deadline: deadline.within(share), whole, gap, relative_gap: 0.0 };
@@ -149,33 +158,34 @@ pub(crate) fn bounds(
             let bound = model.program.minimise(&scaled.objective, &all, None, limits).bound;
             learn(&mut known[index], bound, Proof::ClassProgram);
         }
-        let mut row = scaled.objective;
-        row.constant -= value as f64 / scaled.divisor;
-        rows.push(row);
+        rows.extend(model.no_worse(index, value as f64));
     }
+    found
 }
 
-/// The bound of the linear relaxation, with cuts where it breaks them. The best of all rounds: rounds are valid each by itself.
+/// The bound of the linear relaxation, with cuts where it breaks them, and its last values. The best of all rounds: rounds are valid each by
+/// itself.
 fn relaxation(
     model: &Model,
     scaled: &Scaled,
     rows: &[Linear],
     cuts: &mut Vec<Linear>,
     deadline: Deadline,
-) -> Option<f64> {
+) -> (Option<f64>, Option<Vec<f64>>) {
     let limits = SolveLimits { deadline, whole: Whole::None, gap: 0.0, relative_gap: 0.0 };
-    let mut best: Option<f64> = None;
+    let (mut best, mut found): (Option<f64>, _) = (None, None);
     for _ in 0..CUT_ROUNDS_MAX {
         let all: Vec<Linear> = rows.iter().chain(cuts.iter()).cloned().collect();
         let outcome = model.program.minimise(&scaled.objective, &all, None, limits);
         let (Some(bound), Some(values)) = (outcome.bound, outcome.values) else { break };
         let gain = best.map_or(f64::INFINITY, |best| bound - best);
         best = Some(best.map_or(bound, |best| best.max(bound)));
-        let new = model.rounding_cuts(&values);
+        let new = model.broken_rows(&values);
+        found = Some(values);
         if new.is_empty() || gain <= CUT_GAIN_MIN * bound.abs() {
             break;
         }
         cuts.extend(new);
     }
-    best
+    (best, found)
 }

@@ -25,6 +25,8 @@ pub(crate) struct Guide {
     counts: Vec<Vec<(usize, u32)>>,
     /// Per class: how many nodes may hold anything.
     open: Vec<usize>,
+    /// Per class: how many the program fills, in fractions.
+    pub(crate) filled: Vec<f64>,
 }
 
 impl Guide {
@@ -39,13 +41,19 @@ impl Guide {
     ) -> Option<Guide> {
         let model = class_model(instance, deflation);
         let values = minimised(&model, frugal, cuts, deadline, each)?;
-        let counts = model.bin_counts(&values);
+        Some(Guide::from_values(&model, &values, frugal))
+    }
+
+    /// What a solution of the class program says.
+    pub(crate) fn from_values(model: &Model, values: &[f64], frugal: bool) -> Guide {
+        let counts = model.bin_counts(values);
         let counts = counts.into_iter().enumerate();
-        let wanted = |w: usize| instance.problem.workloads[w].wanted;
+        let wanted = |w: usize| model.instance.problem.workloads[w].wanted;
         let counts = counts.map(|(workload, counts)| whole(&counts, wanted(workload))).collect();
         let needed = |open: f64| if frugal { (open - 1e-6).ceil().max(0.0) as usize } else { usize::MAX };
-        let open = model.filled_counts(&values).into_iter().map(needed).collect();
-        Some(Guide { counts, open })
+        let filled = model.filled_counts(values);
+        let open = filled.iter().map(|open| needed(*open)).collect();
+        Guide { counts, open, filled }
     }
 
     /// The guide's counts dealt out on an empty board: workloads in `order`, each replica on the emptiest open node of its class that takes
@@ -140,9 +148,9 @@ fn deal_one(board: &mut Board, workload: usize, heap: &mut Heap) -> bool {
     dealt
 }
 
-/// The class program's own optimum, as far as time allows; the last values found.
+/// The relaxed class program's own optimum, tier after tier, as far as time allows; the last values found.
 fn minimised(model: &Model, frugal: bool, cuts: &[Linear], deadline: Deadline, each: Duration) -> Option<Vec<f64>> {
-    let limits = |whole| SolveLimits { deadline: deadline.within(each), whole, gap: 0.5, relative_gap: 0.0 };
+    let limits = || SolveLimits { deadline: deadline.within(each), whole: Whole::None, gap: 0.0, relative_gap: 0.0 };
     // One program for all that should be zero: usually it is, and the tiers need not be looked at one by one.
     let mut all = Linear::default();
     for (tier, expression) in &model.tiers {
@@ -150,33 +158,29 @@ fn minimised(model: &Model, frugal: bool, cuts: &[Linear], deadline: Deadline, e
             all.add(1.0, expression);
         }
     }
-    let mut best = model.program.minimise(&all, cuts, None, limits(Whole::Choices)).values;
-    best.as_ref()?;
+    let mut best = model.program.minimise(&all, cuts, None, limits()).values?;
     let mut rows: Vec<Linear> = cuts.to_vec();
-    for (tier, expression) in &model.tiers {
+    for (index, (tier, expression)) in model.tiers.iter().enumerate() {
         let prices = matches!(tier, Tier::Cost | Tier::PricedCost | Tier::Shape);
         if deadline.passed() || prices && !frugal {
             break;
         }
         let scaled = Scaled::new(expression);
-        let reached = best.as_ref().map(|values| scaled.objective.value(values));
-        let value = if reached.is_some_and(|value| value <= model.program.least(&scaled.objective).max(0.0) + 1e-6) {
-            reached
+        let least = model.program.least(&scaled.objective).max(0.0);
+        if scaled.objective.value(&best) > least + 1e-6 {
+            best = model.program.minimise(&scaled.objective, &rows, None, limits()).values.unwrap_or(best);
+        }
+        let value = scaled.objective.value(&best);
+        if value <= least + 1e-6 {
+            rows.extend(model.no_worse(index, least * scaled.divisor));
         } else {
-            let outcome = model.program.minimise(&scaled.objective, &rows, best.as_deref(), limits(Whole::Pinned));
-            if outcome.values.is_some() {
-                best = outcome.values;
-            }
-            best.as_ref().map(|values| scaled.objective.value(values))
-        };
-        let mut row = scaled.objective;
-        row.constant -= value? + 1e-6;
-        rows.push(row);
-        if prices && value? > 1e-6 {
+            rows.push(scaled.objective.plus(-1.0, &Linear::constant(value + 1e-6)));
+        }
+        if prices && value > 1e-6 {
             break;
         }
     }
-    best
+    Some(best)
 }
 
 /// Whole counts near the given ones with the same sum, rounded: the largest remainders are rounded up.

@@ -96,9 +96,7 @@ pub(crate) fn minimise(model: &Model, start: Option<Vec<f64>>, known: &[u64], ef
         if !value.is_finite() {
             break;
         }
-        let mut row = scaled.objective;
-        row.constant -= value / scaled.divisor;
-        rows.push(row);
+        rows.extend(model.no_worse(index, value));
     }
     result
 }

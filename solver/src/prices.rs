@@ -4,9 +4,9 @@
 //! max Σ μ\[r\] · demand\[r\] − Σ count\[t\] · ν\[t\] where Σ_r μ\[r\] · capacity\[t,r\] ≤ price\[t\] + ν\[t\]. A node filled to its price is well
 //! used; what lies idle on it, valued at μ, is its waste. Searches are guided by it; nothing is claimed from it.
 
-use crate::Problem;
 use crate::backend::{Linear, Program, SolveLimits, Whole};
 use crate::deadline::Deadline;
+use crate::{Problem, Workload};
 use std::collections::BTreeMap;
 
 /// The worth of a unit of each resource, in millionths of currency per hour; where nodes cost nothing or the program found nothing, by
@@ -51,4 +51,42 @@ pub(crate) fn resource_prices(problem: &Problem, deadline: Deadline) -> Vec<f64>
     let Some(values) = program.minimise(&objective, &[], None, limits).values else { return by_scarcity() };
     let price = |r: usize| if average[r] > 0.0 { values[prices[r]] * mean_price / average[r] } else { 0.0 };
     resources.map(price).collect()
+}
+
+/// What replicas are worth in resources.
+pub(crate) struct Worth {
+    /// Per resource: that of a unit.
+    pub(crate) prices: Vec<f64>,
+    /// Per workload: that of a replica.
+    pub(crate) of: Vec<f64>,
+    /// A node's price, and a soft rule's weight, on average.
+    pub(crate) node: f64,
+    pub(crate) weight: f64,
+}
+
+impl Worth {
+    pub(crate) fn new(problem: &Problem, deadline: Deadline) -> Worth {
+        let prices = resource_prices(problem, deadline);
+        let of = |w: &Workload| w.demand.iter().zip(&prices).map(|(d, price)| *d as f64 * price).sum();
+        let of = problem.workloads.iter().map(of).collect();
+        let nodes = problem.nodes.len().max(1) as f64;
+        let mean = problem.nodes.iter().map(|n| n.price_micros as f64).sum::<f64>() / nodes;
+        let weights: Vec<f64> = problem.constraints.iter().filter_map(|c| c.weight.map(f64::from)).collect();
+        let mean_weight = (weights.iter().sum::<f64>() / weights.len().max(1) as f64).max(1.0);
+        Worth { prices, of, node: mean, weight: mean_weight }
+    }
+
+    /// Workloads, the largest replicas first.
+    pub(crate) fn order(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.of.len()).collect();
+        order.sort_by(|a, b| self.of[*b].total_cmp(&self.of[*a]).then(a.cmp(b)));
+        order
+    }
+
+    /// That of a replica of the workload in the middle.
+    pub(crate) fn typical(&self) -> f64 {
+        let mut sorted: Vec<f64> = self.of.iter().copied().filter(|worth| *worth > 0.0).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(1.0)
+    }
 }

@@ -7,8 +7,8 @@
 //! give equal answers unless the deadline shortens a round.
 
 use crate::board::Board;
+use crate::chance::Chance;
 use crate::deadline::Deadline;
-use crate::guided::Guide;
 use crate::instance::Instance;
 use crate::prices::resource_prices;
 use crate::prune::prune;
@@ -36,35 +36,6 @@ const STEPS_PER_NODE: u64 = 100;
 /// Rounds do not grow beyond the first one's length times this.
 const GROWTH_MAX: u64 = 64;
 
-/// xorshift64*: the choices of a search, repeatable.
-struct Chance(u64);
-
-impl Chance {
-    fn roll(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (((self.roll() >> 32) * n as u64) >> 32) as usize
-    }
-
-    /// Between 0 and 1.
-    fn part(&mut self) -> f64 {
-        (self.roll() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    fn percent(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-
-    fn of(&mut self, list: &[u32]) -> Option<usize> {
-        (!list.is_empty()).then(|| list[self.below(list.len())] as usize)
-    }
-}
-
 /// What a search is after.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Aim {
@@ -75,29 +46,10 @@ enum Aim {
 }
 
 impl Search<'_, '_> {
-    /// Guides dealt out on a board, and what is left put where it fits best. Says whether there is a board for this problem.
-    pub(crate) fn deal(&mut self, guides: impl Iterator<Item = Guide>, deadline: Deadline) -> bool {
-        let prices = resource_prices(self.instance.problem, deadline);
-        let mut guides = guides;
-        while !deadline.passed() {
-            let Some(mut ruin) = Ruin::new(self, &[], Aim::Cost, &prices, 1) else { return false };
-            let Some(guide) = guides.next() else { return true };
-            let mut order: Vec<usize> = (0..ruin.worth.len()).collect();
-            order.sort_by(|a, b| ruin.worth[*b].total_cmp(&ruin.worth[*a]).then(a.cmp(b)));
-            guide.deal(&mut ruin.board, &order);
-            ruin.finish();
-            let found = ruin.found.take();
-            if let Some(placed) = found {
-                self.offer(prune_groups(self.instance, placed));
-            }
-        }
-        true
-    }
-
     /// Rounds of ruin and recreate until nothing has helped for a while or the time is out. Does nothing for problems without a board.
     pub(crate) fn ruin_and_recreate(&mut self, deadline: Deadline) {
         let prices = resource_prices(self.instance.problem, deadline);
-        let mut chance = Chance(0x9E37_79B9_7F4A_7C15);
+        let mut chance = Chance::new(0x9E37_79B9_7F4A_7C15);
         let first = STEPS_PER_NODE * (self.instance.problem.nodes.len() as u64 + 8);
         let (mut steps, mut fruitless) = (first, 0);
         while fruitless < PATIENCE && !deadline.passed() {
@@ -176,7 +128,7 @@ impl<'i, 'p> Ruin<'i, 'p> {
         let mut ruin = Ruin {
             board,
             aim,
-            chance: Chance(seed | 1),
+            chance: Chance::new(seed),
             prices: prices.to_vec(),
             typical: sorted.get(sorted.len() / 2).copied().unwrap_or(mean / 100.0),
             worth,

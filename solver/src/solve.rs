@@ -56,8 +56,8 @@ impl Default for SolveOptions {
     }
 }
 
-/// Above so many pairs, one guide has to do.
-const LADDER_PAIRS_MAX: usize = 1_000_000;
+/// The part of a large search that goes to closing nodes, as long as that succeeds.
+const SQUEEZE_PART: f64 = 0.75;
 /// Reasons take no longer than this.
 const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -176,7 +176,7 @@ impl<'i, 'p> Search<'i, 'p> {
             let model = class_model(self.instance, 0.0);
             self.saw_program(&model);
             let (known, mut cuts) = ((&mut self.bounds[..], &mut self.proofs[..]), Vec::new());
-            bounds(&model, &self.worth, known, &mut cuts, Whole::None, deadline);
+            bounds(&model, &self.worth, known, &mut cuts, (Whole::None, |_| true), deadline);
         }
     }
 
@@ -186,11 +186,18 @@ impl<'i, 'p> Search<'i, 'p> {
         self.saw_program(&model);
         self.stats.method = "greedy with class bounds".to_owned();
         let mut cuts = Vec::new();
-        let tenth = deadline.within(deadline.remaining() / 10);
-        bounds(&model, &self.worth, (&mut self.bounds, &mut self.proofs), &mut cuts, Whole::None, tenth);
-        self.guided(&cuts, deadline);
+        if self.is_open(|tier| matches!(tier, Tier::Shortage(_))) {
+            self.place_everything(deadline.within(deadline.remaining() / 4));
+        }
+        let guide = self.relaxed(&model, &mut cuts, deadline.within(deadline.remaining() / 4));
+        if guide.is_none() {
+            self.guided(&cuts, deadline);
+        }
         let searching = deadline.within(deadline.remaining().mul_f64(0.97));
         self.bounded_meanwhile(&cuts, searching, |search| {
+            if let Some(guide) = &guide {
+                search.squeeze(guide, searching.within(searching.remaining().mul_f64(SQUEEZE_PART)));
+            }
             search.ruin_and_recreate(searching);
             search.neighbourhoods(searching);
             search.empty_nodes(searching);
@@ -200,22 +207,31 @@ impl<'i, 'p> Search<'i, 'p> {
             &self.worth,
             (&mut self.bounds, &mut self.proofs),
             &mut cuts,
-            Whole::None,
+            (Whole::None, |_| true),
             deadline.within(Duration::from_secs(2)),
         );
+    }
+
+    /// Bounds of the class program's relaxation, and what it would like where everything is free to go anywhere and a board can hold it.
+    fn relaxed(&mut self, model: &Model, cuts: &mut Vec<Linear>, deadline: Deadline) -> Option<Guide> {
+        // Soft rules and shape may wait.
+        let needed = |tier| matches!(tier, Tier::Shortage(_) | Tier::Repair | Tier::Cost | Tier::PricedCost);
+        let half = deadline.within(deadline.remaining() / 2);
+        let relaxed =
+            bounds(model, &self.worth, (&mut self.bounds, &mut self.proofs), cuts, (Whole::None, needed), half);
+        if !self.instance.problem.current.is_empty() || self.board(&[]).is_none() {
+            return None;
+        }
+        match relaxed {
+            Some(values) => Some(Guide::from_values(model, &values, true)),
+            None => Guide::new(self.instance, (0.0, true), cuts, deadline, deadline.remaining()),
+        }
     }
 
     /// Placements along what the class program would like, with some capacity held back so that its counts come apart into nodes.
     fn guided(&mut self, cuts: &[Linear], deadline: Deadline) {
         let (instance, each) = (self.instance, deadline.remaining() / 10);
         let guide = |step: (f64, bool)| Guide::new(instance, step, cuts, deadline, each);
-        if instance.problem.current.is_empty() {
-            let ladder: &[(f64, bool)] =
-                if instance.pairs() < LADDER_PAIRS_MAX { &[(0.0, true), (0.02, true)] } else { &[(0.01, true)] };
-            if self.deal(ladder.iter().filter_map(|step| guide(*step)), deadline) {
-                return;
-            }
-        }
         // What runs stays by default: then there is nothing to guide as long as all is placed.
         let settled = self.worth.iter().all(|(tier, value)| *value == 0 || matches!(tier, Tier::Cost | Tier::Shape));
         let free_to_move = instance.problem.current.len() * 2 < self.best.len();
@@ -240,8 +256,8 @@ impl<'i, 'p> Search<'i, 'p> {
             let bounding = scope.spawn(|| {
                 let (model, mut cuts) = (class_model(instance, 0.0), cuts.to_vec());
                 let half = deadline.within(deadline.remaining() / 2);
-                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, Whole::None, half);
-                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, Whole::All, deadline);
+                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, (Whole::None, |_| true), half);
+                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, (Whole::All, |_| true), deadline);
                 (known, proofs)
             });
             search(self);

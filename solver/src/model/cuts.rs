@@ -3,7 +3,7 @@
 //! If f is a dual feasible function (Fekete, Schepers 2001: whatever fits one node has Σ f ≤ 1), then Σ_w f(demand / capacity) · x\[w,c\] ≤ y\[c\]
 //! for a class c of like nodes, one resource at a time. Two families, for every k and every demand d that occurs:
 //! u_k(s) = s where (k + 1)·s is whole, else ⌊(k + 1)·s⌋ / k; and ⌊demand / d⌋ / ⌊capacity / d⌋. There are many, so they are looked for
-//! where a solution of the relaxation breaks them.
+//! where a solution of the relaxation breaks them. So are the rows that are left out of the program at first because few of them matter.
 
 use super::Model;
 use crate::backend::{Col, Linear};
@@ -39,9 +39,19 @@ impl Function {
     }
 }
 
+/// A row left out of the program for its size counts as broken from here on.
+const LEFT_OUT_MIN: f64 = 1e-4;
+
 impl Model<'_, '_> {
+    /// Rows that every placement satisfies and `values` do not: those left out of the program, and rounding cuts.
+    pub(crate) fn broken_rows(&self, values: &[f64]) -> Vec<Linear> {
+        let mut rows = self.rounding_cuts(values);
+        rows.extend(self.seldom_broken.iter().filter(|row| row.value(values) > LEFT_OUT_MIN).cloned());
+        rows
+    }
+
     /// The rows of both families that `values` break most: one for each class and resource at most.
-    pub(crate) fn rounding_cuts(&self, values: &[f64]) -> Vec<Linear> {
+    fn rounding_cuts(&self, values: &[f64]) -> Vec<Linear> {
         let mut by_bin: Vec<Vec<(usize, Col)>> = vec![Vec::new(); self.bins.len()];
         for (workload, counts) in self.counts.iter().enumerate() {
             counts.iter().for_each(|(bin, col)| by_bin[*bin].push((workload, *col)));

@@ -64,6 +64,9 @@ pub(crate) struct Model<'i, 'p> {
     surplus: BTreeMap<usize, Col>,
     /// Per bin: how many of its nodes hold anything.
     filled: Vec<Col>,
+    /// Rows `x ≤ most · y` of a program without whole counts: there are many and few matter, so that they are added where a solution
+    /// breaks them.
+    seldom_broken: Vec<Linear>,
     repair: Linear,
     soft: Linear,
     deflation: f64,
@@ -98,6 +101,7 @@ impl<'i, 'p> Model<'i, 'p> {
             fixed: vec![Vec::new(); problem.workloads.len()],
             surplus: BTreeMap::new(),
             filled: Vec::new(),
+            seldom_broken: Vec::new(),
             repair: Linear::default(),
             soft: Linear::default(),
             deflation: scope.deflation,
@@ -163,12 +167,13 @@ impl<'i, 'p> Model<'i, 'p> {
             }
         }
         for (nodes, held) in self.bins.iter().zip(held) {
-            self.filled.push(self.program.node_count(held, nodes.len() as f64));
+            self.filled.push(self.program.column(held, nodes.len() as f64, true));
         }
         for workload in 0..self.counts.len() {
             for (bin, col) in &self.counts[workload] {
                 let most = self.bins[*bin].iter().map(|node| self.instance.most_on(workload, *node)).max().unwrap_or(0);
-                self.program.at_most_zero(Linear::default().with(1.0, *col).with(-f64::from(most), self.filled[*bin]));
+                let row = Linear::default().with(1.0, *col).with(-f64::from(most), self.filled[*bin]);
+                if self.whole_counts { self.program.at_most_zero(row) } else { self.seldom_broken.push(row) }
             }
         }
     }

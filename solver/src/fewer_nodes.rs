@@ -1,0 +1,124 @@
+//! Everything placed, and then on ever fewer nodes: what is open is what the class program would open and a little more, all replicas go there,
+//! annealing makes the overload go away ([`crate::squeeze`]), and when it is gone nodes are closed or changed for cheaper ones
+//! ([`crate::ladder`]) as long as that succeeds. For problems in which nothing runs yet and which a board can hold.
+
+use crate::board::Board;
+use crate::chance::Chance;
+use crate::deadline::Deadline;
+use crate::guided::Guide;
+use crate::ladder::Ladder;
+use crate::prices::Worth;
+use crate::solve::Search;
+use crate::squeeze::Squeeze;
+use crate::{Placed, Tier};
+
+/// More is open at first than what the guide fills, by this part of what all replicas are worth.
+const MORE_IN_ALL: f64 = 0.03;
+/// Steps of the shortest annealing for each replica and node.
+const STEPS: u64 = 50;
+/// The descent to what a guide needs ends when it is to go by less than this part of the way.
+const PART_MIN: f64 = 0.02;
+/// How often the shortest annealing is doubled, one after the other, to place everything.
+const PLACING: [u32; 4] = [1, 2, 3, 4];
+/// Where all searches begin.
+const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+
+impl<'i, 'p> Search<'i, 'p> {
+    /// Room for everything that is short, on any nodes, and soft rules kept as far as they can be.
+    pub(crate) fn place_everything(&mut self, deadline: Deadline) {
+        let problem = self.instance.problem;
+        let pinned = !problem.current.is_empty();
+        let (worth, open) = (Worth::new(problem, deadline), (0..problem.nodes.len()).collect());
+        let Some(board) = self.board(&self.best) else { return };
+        let mut squeeze = Squeeze::new(board, open, &worth, pinned, SEED);
+        let soft = self.least_soft();
+        for longer in PLACING {
+            squeeze.anneal(self.steps() << longer, soft, deadline);
+            let placed = squeeze.relieved();
+            if self.offer(placed) {
+                self.stats.method = "annealing with class bounds".to_owned();
+            }
+            if squeeze.is_done() && squeeze.board.soft <= soft || deadline.passed() {
+                return;
+            }
+        }
+    }
+
+    /// Places everything on what the class program would open and a little more, then closes nodes as long as everything finds room: many at
+    /// once at first, one in the end.
+    pub(crate) fn squeeze(&mut self, guide: &Guide, deadline: Deadline) {
+        let (instance, problem) = (self.instance, self.instance.problem);
+        if !problem.current.is_empty() || !self.is_open(|tier| matches!(tier, Tier::Cost | Tier::PricedCost)) {
+            return;
+        }
+        let (worth, mut chance) = (Worth::new(problem, deadline), Chance::new(SEED));
+        let mut ladder = Ladder::new(instance, guide, &worth);
+        let (mut more, mut longer, mut part) = (MORE_IN_ALL, 2, 1.0);
+        let mut reached: Option<(Vec<Placed>, Vec<usize>)> = None;
+        let dealt = |search: &Self, open: Vec<usize>| {
+            let mut board = search.board(&[])?;
+            guide.deal(&mut board, &worth.order());
+            Some(Squeeze::new(board, open, &worth, false, SEED))
+        };
+        let Some(mut squeeze) = dealt(self, ladder.start(instance, &worth, more)) else { return };
+        while !deadline.passed() {
+            let soft = if reached.is_none() { self.least_soft() } else { self.soft() };
+            squeeze.anneal(self.steps() << longer, soft, deadline);
+            if squeeze.is_done() {
+                let placed = squeeze.board.placed();
+                if self.offer(placed.clone()) {
+                    self.stats.method = "annealing on fewer nodes with class bounds".to_owned();
+                }
+                reached = Some((placed, squeeze.open.clone()));
+            } else if let Some((placed, open)) = &reached {
+                let Some(board) = self.board(placed) else { return };
+                squeeze = Squeeze::new(board, open.clone(), &worth, false, chance.roll());
+                part /= 3.0;
+            } else {
+                more *= 2.0;
+                let open = ladder.start(instance, &worth, more);
+                if open.len() <= squeeze.open.len() {
+                    return;
+                }
+                let Some(again) = dealt(self, open) else { return };
+                squeeze = again;
+                continue;
+            }
+            longer = 1;
+            if part > PART_MIN && ladder.descend(&mut squeeze, part) > 0 {
+                continue;
+            }
+            part = 0.0;
+            // Until something can be done at all: a move that a rule forbids fails at once.
+            loop {
+                let Some(step) = ladder.next(&squeeze) else { return };
+                longer = ladder.failed(step);
+                if ladder.make(&mut squeeze, step) {
+                    break;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn board(&self, placed: &[Placed]) -> Option<Board<'i, 'p>> {
+        Board::new(self.instance, placed, vec![1; self.instance.problem.workloads.len()])
+    }
+
+    /// Steps of the shortest annealing.
+    fn steps(&self) -> u64 {
+        let problem = self.instance.problem;
+        let replicas: u64 = problem.workloads.iter().map(|w| u64::from(w.wanted)).sum();
+        STEPS * (replicas + problem.nodes.len() as u64)
+    }
+
+    /// By how many units every placement breaks soft rules, as far as that is known.
+    fn least_soft(&self) -> i64 {
+        let bounds = self.worth.iter().zip(&self.bounds);
+        bounds.filter(|((tier, _), _)| *tier == Tier::Soft).map(|(_, bound)| *bound as i64).sum()
+    }
+
+    /// By how many units the best placement breaks soft rules.
+    fn soft(&self) -> i64 {
+        self.worth.iter().filter(|(tier, _)| *tier == Tier::Soft).map(|(_, value)| *value as i64).sum()
+    }
+}

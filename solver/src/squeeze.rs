@@ -1,0 +1,268 @@
+//! All replicas on a given set of open nodes, too much on some of them at first: simulated annealing over shifts and swaps makes the overload
+//! go away (Kirkpatrick et al. 1983).
+//!
+//! Ruin and recreate fills nodes one by one and leaves a few per cent of each; here all nodes of the set fill up together, so that
+//! resources run out on every node at once. What is minimised is only a sum of overloads, which costs some ten nanoseconds to look at, so
+//! that millions of moves a second are tried. Hard rules are never broken further on the way; soft ones have their price.
+
+use crate::Placed;
+use crate::board::Board;
+use crate::chance::Chance;
+use crate::deadline::Deadline;
+use crate::greedy::{Fit, Greedy};
+use crate::prices::Worth;
+use crate::prune::prune;
+
+/// The temperature at the start and at the end of an annealing, in worths of a typical replica.
+const HOT: f64 = 0.02;
+const COLD: f64 = 0.001;
+/// No resource's overload is cheaper than this part of a node's price for a whole node's capacity of it.
+const CHEAPEST: f64 = 0.2;
+/// Steps between two looks at the clock.
+const LOOK: u64 = 4096;
+
+/// A unit of a soft rule, in prices of a node.
+const SOFT: f64 = 3.0;
+
+/// All replicas on some nodes, with what that overloads.
+pub(crate) struct Squeeze<'i, 'p> {
+    pub(crate) board: Board<'i, 'p>,
+    /// Per resource: the price of a unit that is too much.
+    prices: Vec<f64>,
+    soft: f64,
+    typical: f64,
+    chance: Chance,
+    /// Nodes that may hold anything.
+    pub(crate) open: Vec<usize>,
+    /// Per node: what its overload is worth.
+    over: Vec<f64>,
+    /// Nodes with an overload, and where each stands in the list.
+    overloaded: Vec<usize>,
+    at: Vec<usize>,
+    /// Running replicas stay.
+    pub(crate) pinned: bool,
+}
+
+impl<'i, 'p> Squeeze<'i, 'p> {
+    pub(crate) fn new(board: Board<'i, 'p>, open: Vec<usize>, worth: &Worth, pinned: bool, seed: u64) -> Self {
+        let problem = board.instance.problem;
+        let nodes = problem.nodes.len();
+        let typical = worth.typical();
+        let price = problem.nodes.iter().map(|n| n.price_micros as f64).sum::<f64>() / nodes.max(1) as f64;
+        let average = |r: usize| problem.nodes.iter().map(|n| n.capacity[r] as f64).sum::<f64>() / nodes.max(1) as f64;
+        let least = |r: usize| CHEAPEST * price.max(typical) / average(r).max(1.0);
+        let prices = worth.prices.iter().enumerate().map(|(r, price)| price.max(least(r))).collect();
+        let mut squeeze = Squeeze {
+            board,
+            prices,
+            soft: SOFT * worth.node / worth.weight,
+            typical,
+            chance: Chance::new(seed),
+            open,
+            over: vec![0.0; nodes],
+            overloaded: Vec::new(),
+            at: vec![usize::MAX; nodes],
+            pinned,
+        };
+        (0..nodes).for_each(|node| squeeze.weigh(node));
+        squeeze.place_all();
+        squeeze
+    }
+
+    /// Whether nothing is overloaded.
+    pub(crate) fn is_done(&self) -> bool {
+        self.overloaded.is_empty()
+    }
+
+    /// What is too much on a node when `with` comes and `without` goes.
+    #[inline]
+    fn overload_of(&self, node: usize, with: Option<usize>, without: Option<usize>) -> f64 {
+        let (free, mut sum) = (self.board.free(node), 0.0);
+        for (r, price) in self.prices.iter().enumerate() {
+            let more = with.map_or(0, |w| self.board.demand(w)[r]) - without.map_or(0, |w| self.board.demand(w)[r]);
+            let lack = more - free[r];
+            if lack > 0 {
+                sum += lack as f64 * price;
+            }
+        }
+        sum
+    }
+
+    /// Brings what is known of a node's overload up to date.
+    fn weigh(&mut self, node: usize) {
+        self.over[node] = self.overload_of(node, None, None);
+        let at = self.at[node];
+        if self.over[node] > 0.0 && at == usize::MAX {
+            self.at[node] = self.overloaded.len();
+            self.overloaded.push(node);
+        } else if self.over[node] <= 0.0 && at != usize::MAX {
+            self.at[node] = usize::MAX;
+            self.overloaded.swap_remove(at);
+            if let Some(moved) = self.overloaded.get(at) {
+                self.at[*moved] = at;
+            }
+        }
+    }
+
+    /// What is missing goes where it overloads least, the largest first; again while that helps, since some may only be where others are.
+    fn place_all(&mut self) {
+        let worth = |w: &usize| {
+            let demand = self.board.demand(*w).iter().zip(&self.prices);
+            demand.map(|(d, price)| *d as f64 * price).sum::<f64>()
+        };
+        let mut short: Vec<(f64, usize)> =
+            self.board.short().iter().map(|w| (worth(&(*w as usize)), *w as usize)).collect();
+        short.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut progress = true;
+        while progress {
+            progress = false;
+            for (_, workload) in &short {
+                while self.board.missing(*workload) > 0 && self.place(*workload, self.board.hard) {
+                    progress = true;
+                }
+            }
+        }
+        self.board.settle();
+    }
+
+    /// One more replica on the open node that it overloads least, the first that has room for it if there is one, with hard rules broken by no
+    /// more than `hard`; whether there is one.
+    fn place(&mut self, workload: usize, hard: i64) -> bool {
+        let mut best: Option<(f64, usize)> = None;
+        let from = self.chance.below(self.open.len());
+        for at in (from..self.open.len()).chain(0..from) {
+            let node = self.open[at];
+            let more = self.overload_of(node, Some(workload), None) - self.over[node];
+            if best.is_some_and(|(least, _)| more >= least) || !self.board.may_go(workload, node) {
+                continue;
+            }
+            let (soft, mark) = (self.board.soft, self.board.mark());
+            self.board.change(workload, node, 1);
+            let more = more + self.soft * (self.board.soft - soft) as f64;
+            let holds = self.board.hard <= hard;
+            if holds && more <= 0.0 {
+                self.weigh(node);
+                return true;
+            }
+            if holds && best.is_none_or(|(least, _)| more < least) {
+                best = Some((more, node));
+            }
+            self.board.undo_to(mark);
+        }
+        if let Some((_, node)) = best {
+            self.board.change(workload, node, 1);
+            self.weigh(node);
+        }
+        best.is_some()
+    }
+
+    /// Closes a node and spreads what is on it; whether rules let everything go.
+    pub(crate) fn close(&mut self, node: usize) -> bool {
+        let (mark, hard) = (self.board.mark(), self.board.hard);
+        self.open.retain(|open| *open != node);
+        let held = self.board.on(node).to_vec();
+        let mut gone = true;
+        for (workload, count) in held {
+            for _ in 0..count {
+                self.board.change(workload as usize, node, -1);
+                self.weigh(node);
+                gone = gone && self.place(workload as usize, hard);
+            }
+        }
+        if !gone {
+            self.board.undo_to(mark);
+            self.open.push(node);
+            (0..self.over.len()).for_each(|node| self.weigh(node));
+        }
+        self.board.settle();
+        gone
+    }
+
+    /// One annealing of at most so many steps; ends when nothing is overloaded and soft rules are broken by no more than `soft`.
+    pub(crate) fn anneal(&mut self, steps: u64, soft: i64, deadline: Deadline) {
+        let heat = |done: f64| self.typical * HOT * (COLD / HOT).powf(done);
+        let heats: Vec<f64> = (0..=100).map(|percent| heat(f64::from(percent) / 100.0)).collect();
+        for step in 0..steps {
+            if self.overloaded.is_empty() && self.board.soft <= soft || step % LOOK == 0 && deadline.passed() {
+                break;
+            }
+            self.step(heats[(step * 100 / steps) as usize]);
+        }
+    }
+
+    fn step(&mut self, heat: f64) {
+        let bad = !self.overloaded.is_empty() && self.chance.percent(40);
+        let from = if bad {
+            self.overloaded[self.chance.below(self.overloaded.len())]
+        } else {
+            self.open[self.chance.below(self.open.len())]
+        };
+        let to = self.open[self.chance.below(self.open.len())];
+        let Some(workload) = self.draw(from).filter(|_| from != to) else { return };
+        let back = if self.chance.percent(25) { None } else { self.draw(to) };
+        if back == Some(workload)
+            || !self.board.may_go(workload, to)
+            || back.is_some_and(|w| !self.board.may_go(w, from))
+        {
+            return;
+        }
+        let accept = -heat * self.chance.part().max(1e-12).ln();
+        let change = self.overload_of(from, back, Some(workload)) + self.overload_of(to, Some(workload), back)
+            - self.over[from]
+            - self.over[to];
+        if change > accept && self.board.soft == 0 {
+            return;
+        }
+        let (hard, soft, mark) = (self.board.hard, self.board.soft, self.board.mark());
+        self.board.change(workload, from, -1);
+        if let Some(back) = back {
+            self.board.change(back, to, -1);
+            self.board.change(back, from, 1);
+        }
+        self.board.change(workload, to, 1);
+        let change = change + self.soft * (self.board.soft - soft) as f64;
+        if self.board.hard > hard || change > accept {
+            self.board.undo_to(mark);
+            return;
+        }
+        self.board.settle();
+        self.weigh(from);
+        self.weigh(to);
+    }
+
+    /// The placement without what is too much, replicas of the lowest priority and the largest first, and with what then finds room.
+    pub(crate) fn relieved(&mut self) -> Vec<Placed> {
+        let mark = self.board.mark();
+        while let Some(node) = self.overloaded.first().copied() {
+            let workloads = &self.board.instance.problem.workloads;
+            let held: Vec<usize> = self.board.on(node).iter().map(|(workload, _)| *workload as usize).collect();
+            let relief = |w: usize| self.over[node] - self.overload_of(node, None, Some(w));
+            let helps = held.into_iter().filter(|w| relief(*w) > 0.0);
+            let least = helps.min_by(|a, b| {
+                workloads[*a]
+                    .priority
+                    .cmp(&workloads[*b].priority)
+                    .then(relief(*b).total_cmp(&relief(*a)))
+                    .then(a.cmp(b))
+            });
+            let Some(workload) = least else { break };
+            self.board.change(workload, node, -1);
+            self.weigh(node);
+        }
+        let (instance, placed) = (self.board.instance, self.board.placed());
+        self.board.undo_to(mark);
+        (0..self.over.len()).for_each(|node| self.weigh(node));
+        Greedy::new(instance, Fit::Tightest).extend(&prune(instance, &placed))
+    }
+
+    /// A replica of a node, those that must stay left out.
+    fn draw(&mut self, node: usize) -> Option<usize> {
+        let here = self.board.on(node);
+        if here.is_empty() {
+            return None;
+        }
+        let (workload, count) = here[self.chance.below(here.len())];
+        let stays = self.pinned && self.board.instance.running_count(workload as usize, node) >= count;
+        (!stays).then_some(workload as usize)
+    }
+}
