@@ -269,7 +269,13 @@ impl Task {
         }
     }
 
+    /// HiGHS has been seen to end with an error in its presolve: then once more without.
     fn run(&self) -> Outcome {
+        self.attempt(true).or_else(|| self.attempt(false)).unwrap_or_default()
+    }
+
+    /// Nothing when HiGHS ends with an error.
+    fn attempt(&self, presolve: bool) -> Option<Outcome> {
         let limits = self.limits;
         let remaining = limits.deadline.remaining();
         let limit = remaining.saturating_sub(MARGIN.min(remaining / 10));
@@ -280,11 +286,10 @@ impl Task {
             let constraint: Constraint = expression(row, &made).leq(0.0);
             program.add_constraint(constraint);
         }
-        let Ok(mut model) = program.try_into_inner() else {
-            return Outcome::default();
-        };
+        let mut model = program.try_into_inner().ok()?;
         model.make_quiet();
         let options_set = [
+            model.try_set_option("presolve", if presolve { "choose" } else { "off" }).is_ok(),
             model.try_set_option("threads", 1).is_ok(),
             model.try_set_option("parallel", "off").is_ok(),
             model.try_set_option("random_seed", 1).is_ok(),
@@ -297,7 +302,7 @@ impl Task {
             // A start that is refused only costs time.
             let _refused = model.try_set_solution(Some(start), None, None, None);
         }
-        model.try_solve().map_or_else(|_| Outcome::default(), |solved| self.outcome(&solved))
+        model.try_solve().ok().map(|solved| self.outcome(&solved))
     }
 
     fn duals(&self, solved: &SolvedModel) -> Vec<(Tag, f64)> {
