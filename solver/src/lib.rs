@@ -61,7 +61,8 @@
 //!
 //! Replicas are whole, fractions are not: for every class, resource and dual feasible function f (Fekete, Schepers 2001), Σ_w f(demand / capacity) ·
 //! x\[w,c\] ≤ y\[c\] holds for every placement. Such rows are added where the relaxation breaks them, until they gain nothing any more;
-//! then the program is solved with y whole.
+//! so are the rows *filled*, of which there are many and few matter. A tier that is at its least is kept there part by part (placed = wanted for
+//! each workload), which the back-end takes out of the program. Then the program is solved with y whole.
 //!
 //! # The stages
 //!
@@ -71,20 +72,26 @@
 //!  Problem -->| validate |-->| greedy |--+-- few pairs ----> exact program per node --- proven ---> answer
 //!             +----------+   +--------+  |                          | time out        ^
 //!                 keep what runs, and    |                          v                 | again, from
-//!                 from nothing           +-- many --> class relaxation with cuts      | the best so far
-//!                                                          | bounds, cuts             | (few pairs only)
+//!                 from nothing           +-- many --> room for everything (annealing) | the best so far
+//!                                                          |                          | (few pairs only)
 //!                                                          v                          |
-//!                                                     class guide (deflation ladder)  |
-//!                                                          | counts per class         |
+//!                                                     class relaxation with cuts      |
+//!                                                          | bounds, counts per class |
 //!                                                          v                          |
-//!                   class program, nodes whole  ||  ruin and recreate (2-5 nodes)     |
-//!                   (another thread: bounds)    ||  exact neighbourhoods (6-14 nodes)-+
+//!                   class program, nodes whole  ||  fewer nodes (annealing)           |
+//!                   (another thread: bounds)    ||  ruin and recreate (2-5 nodes)     |
+//!                                               ||  exact neighbourhoods (6-14 nodes)-+
 //!                                               ||  empty nodes one by one
 //!
 //!  every placement on the way: verify (exact integers) --> evaluate --> kept if lexicographically better
 //! ```
 //!
-//! Ruin and recreate works on a board: flat arrays in which the units of every rule are kept up to date replica by replica, so that a step
+//! *Fewer nodes*: what is open is what the class relaxation opens and a little more; its counts are dealt out, all that is left goes where
+//! it overloads least, and simulated annealing over shifts and swaps makes the overload go away. Then nodes are closed, many at once at first,
+//! or changed for cheaper ones, as long as everything finds room again. Filling all open nodes together, rather than one by one, lets several
+//! resources run out on every node at once.
+//!
+//! That and ruin and recreate work on a board: flat arrays in which the units of every rule are kept up to date replica by replica, so that a step
 //! costs the same in any cluster. What finds no room in a step waits aside at somewhat more than its worth in resources, and the dual
 //! prices of "enough capacity for all demands, at least cost" say what that is.
 //!
@@ -94,6 +101,8 @@
 //! # What is thin
 //!
 //! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search.
+//! - What runs and must not move, or moves at a price, is not brought onto fewer nodes by annealing: ruin and recreate does that, more slowly.
+//! - The exact program of a reserve does not know the devices of its refuges: with both, a small problem may stay unproven.
 //! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
 //!   in it. There is no column generation and no partitioning.
 //! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.

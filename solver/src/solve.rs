@@ -57,7 +57,7 @@ impl Default for SolveOptions {
 }
 
 /// The part of a large search that goes to closing nodes, as long as that succeeds.
-const SQUEEZE_PART: f64 = 0.75;
+const SQUEEZE_PART: f64 = 0.9;
 /// Reasons take no longer than this.
 const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
