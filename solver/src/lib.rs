@@ -109,6 +109,7 @@
 #[cfg(test)]
 extern crate self as hyphae_solver;
 
+mod asked;
 mod backend;
 mod board;
 #[cfg(test)]
@@ -130,9 +131,11 @@ mod instance;
 mod ladder;
 mod layout;
 mod lexicographic;
+mod marks;
 mod model;
 mod neighbourhoods;
 pub mod online;
+mod ordered;
 mod placer;
 mod prices;
 mod problem;
