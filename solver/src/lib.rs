@@ -142,6 +142,7 @@ mod problem;
 pub mod profiles;
 mod prune;
 mod reassign;
+mod repack;
 mod ruin;
 mod slots;
 mod solution;
