@@ -43,11 +43,7 @@ impl Asked {
                 (Rule::Quota { .. }, _) => asked.anywhere.push(index),
                 (Rule::Prefer { .. }, _) if weight.is_some() => asked.of_group.push(index),
                 (_, Some(topology)) if coarse[topology] => asked.of_region[hardness].push(index),
-                (_, Some(_)) if is_local(instance, index) => {
-                    if weight.is_some() {
-                        asked.local.push(index);
-                    }
-                }
+                (_, Some(_)) if is_local(instance, index) => asked.local.extend(weight.map(|_| index)),
                 (_, Some(topology)) => {
                     asked.of_node[hardness].push(index);
                     asked.look_around(instance, index, topology, workload);

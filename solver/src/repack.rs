@@ -24,6 +24,9 @@ const HOT: f64 = 0.125;
 const COLD: f64 = 0.006;
 /// Nodes cleared in a step: at least, and how many numbers there are to choose from.
 const NODES: (usize, usize) = (2, 4);
+/// The same for a step that leaves whole devices alone, and how many of the steps are such.
+const NODES_SHARING: (usize, usize) = (6, 6);
+const SHARING: f64 = 0.75;
 /// Replicas that wait and are tried in a step, at most.
 const TRIED_MAX: usize = 12;
 /// The part of nodes that is passed over at random ("blinks", Christiaens and Vanden Berghe 2020).
@@ -113,6 +116,8 @@ struct Repack<'i, 'p> {
     size: Vec<f64>,
     rank: Vec<usize>,
     weight: Vec<f64>,
+    /// Whether anything takes a share.
+    shares: bool,
     /// What stays where it is.
     fixed: Vec<Placed>,
     /// Per rank, how many wait; the least so far, and the placement.
@@ -145,6 +150,7 @@ impl<'i, 'p> Repack<'i, 'p> {
             size: (0..problem.workloads.len()).map(|workload| size(instance, &scales, workload)).collect(),
             rank: problem.workloads.iter().map(|workload| rank(workload.priority)).collect(),
             weight: problem.workloads.iter().map(|workload| weight(rank(workload.priority))).collect(),
+            shares: instance.shares.iter().any(|shares| !shares.is_empty()),
             scales,
             fixed: Vec::new(),
             short: vec![0; ranks.len()],
@@ -340,9 +346,10 @@ impl<'i, 'p> Repack<'i, 'p> {
 
     /// Clears some nodes and fills them again.
     fn step(&mut self, temperature: f64) {
-        let nodes = self.choose();
+        let sharing = self.shares && self.dice.part() < SHARING;
+        let nodes = self.choose(sharing);
         let saved: Vec<Room> = nodes.iter().map(|node| self.rooms[*node].clone()).collect();
-        let mut pool = self.clear(&nodes);
+        let mut pool = self.clear(&nodes, sharing);
         let guests = self.guests();
         self.order(&mut pool, &guests);
         let failed: Vec<u32> =
@@ -397,13 +404,18 @@ impl<'i, 'p> Repack<'i, 'p> {
         pool.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
 
-    /// Some nodes, mostly such as something that waits may go to.
-    fn choose(&mut self) -> Vec<usize> {
-        let many = (NODES.0 + self.dice.below(NODES.1)).min(self.rooms.len());
+    /// Some nodes, mostly such as something that waits may go to; to share devices in another way, those with much left on shared ones.
+    fn choose(&mut self, sharing: bool) -> Vec<usize> {
+        let (least, more) = if sharing { NODES_SHARING } else { NODES };
+        let many = (least + self.dice.below(more)).min(self.rooms.len());
         let guest = self.waiting[self.dice.below(self.waiting.len())] as usize;
         let mut nodes = Vec::with_capacity(many);
         for attempt in 0..60 {
-            let node = self.dice.below(self.rooms.len());
+            let mut node = self.dice.below(self.rooms.len());
+            if sharing {
+                let other = self.dice.below(self.rooms.len());
+                node = if self.gaps(other) > self.gaps(node) { other } else { node };
+            }
             let any = attempt >= 30 || self.dice.below(4) == 0;
             if (any || self.instance.is_allowed(guest, node)) && !nodes.contains(&node) {
                 nodes.push(node);
@@ -415,13 +427,25 @@ impl<'i, 'p> Repack<'i, 'p> {
         nodes
     }
 
-    /// Takes all that may be moved off some nodes, or a part of it.
-    fn clear(&mut self, nodes: &[usize]) -> Vec<(f64, u32)> {
-        let kept = [0.0, 0.0, 0.3, 0.6][self.dice.below(4)];
+    /// Parts left on devices that are shared.
+    fn gaps(&self, node: usize) -> u64 {
+        let kinds = self.scales.iter().enumerate();
+        let of_kind = |(kind, scales): (usize, &Scales)| -> u64 {
+            let devices = &self.rooms[node].parts[self.first[node][kind]..self.first[node][kind + 1]];
+            devices.iter().filter(|parts| **parts < scales.parts).map(|parts| u64::from(*parts)).sum()
+        };
+        kinds.map(of_kind).sum()
+    }
+
+    /// Takes all that may be moved off some nodes, or a part of it; to share devices in another way, all that takes no whole ones.
+    fn clear(&mut self, nodes: &[usize], sharing: bool) -> Vec<(f64, u32)> {
+        let kept = if sharing { 0.0 } else { [0.0, 0.0, 0.3, 0.6][self.dice.below(4)] };
         let mut pool = Vec::new();
         for node in nodes.iter().copied() {
             for (workload, mask) in std::mem::take(&mut self.rooms[node].pods) {
-                if self.dice.part() < kept {
+                let device = self.instance.problem.workloads[workload as usize].device;
+                let whole = device.is_some_and(|demand| matches!(demand.take, DeviceTake::Whole(_)));
+                if sharing && whole || self.dice.part() < kept {
                     self.rooms[node].pods.push((workload, mask));
                 } else {
                     self.change(workload as usize, node, mask, false);
