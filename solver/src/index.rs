@@ -13,24 +13,18 @@
 //!
 //! Topologies with many domains (the node itself, racks) split no groups: what their rules say is asked node by node on the way.
 
+use crate::cells::{Cell, Key, LEVELS, Levels, Visitor, Wanted};
 use crate::greedy::Fit;
 use crate::instance::Instance;
 use crate::layout::Layout;
-use crate::ordered::Ordered;
 use crate::watch::topology_of;
 use crate::{Rule, Standing};
 use std::collections::BTreeMap;
 
 /// Topologies with more domains split no groups.
 const COARSE_MAX: usize = 32;
-/// Nodes of one cell that are compared where soft rules leave the best one open.
-pub(crate) const COMPARED_MAX: usize = 64;
-/// Levels of a resource.
-const LEVELS: usize = 32;
 /// Groups of fewer nodes have one level.
 const LEVELLED_MIN: usize = 32;
-/// A full resource, in the millionths of a key.
-const FULL: i64 = 1_000_000;
 /// Capacities of a group that have cells of their own.
 const SIZES_MAX: usize = 32;
 
@@ -41,35 +35,6 @@ pub(crate) fn coarse(instance: &Instance) -> Vec<bool> {
     topologies.for_each(|topology| looked_at[topology] = true);
     let topologies = instance.problem.topologies.iter().zip(looked_at);
     topologies.map(|(topology, looked_at)| looked_at && topology.domains.len() <= COARSE_MAX).collect()
-}
-
-/// How the key of a node tells its fit for a replica.
-#[derive(Clone, Copy)]
-enum Key {
-    /// What is left over, weighted: less what the replica takes.
-    Left,
-    /// How full the fullest resource is, in millionths: no less with one more.
-    Peak,
-    /// What is used of the fullest resource of nodes of one size; and how many millionths of it one is.
-    Used { resource: usize, capacity: f64, millionths: f64 },
-}
-
-/// Nodes of a group that hold something.
-struct Cell {
-    key: Key,
-    nodes: Ordered,
-    /// The first of them.
-    first: Option<(i64, u32)>,
-    /// Per resource, at least the most that any of its nodes has left.
-    most: Vec<u64>,
-    /// Whether that is exactly the most.
-    exact: bool,
-}
-
-impl Cell {
-    fn new(key: Key, resources: usize) -> Cell {
-        Cell { key, nodes: Ordered::default(), first: None, most: vec![0; resources], exact: false }
-    }
 }
 
 /// Nodes that no rule asked per group tells apart.
@@ -92,61 +57,6 @@ pub(crate) struct Vacancy {
     pub(crate) price_min: i64,
     /// Descending, so that the first is taken from the end.
     nodes: Vec<u32>,
-}
-
-/// The levels of a resource: demands that occur, ascending.
-struct Levels {
-    resource: usize,
-    from: Vec<u64>,
-    /// Per level, the least that it makes of a key.
-    key_min: Vec<i64>,
-}
-
-impl Levels {
-    fn new(layout: &Layout, resource: usize, weight: f64) -> Levels {
-        let demands = layout.instance.problem.workloads.iter().map(|workload| workload.demand[resource]);
-        let mut from: Vec<u64> = demands.filter(|demand| *demand > 0).collect();
-        from.sort_unstable();
-        from.dedup();
-        if from.len() >= LEVELS {
-            from = (0..LEVELS - 1).map(|level| from[level * from.len() / (LEVELS - 1)]).collect();
-        }
-        let least = |from: u64| (from as f64 * weight * 1e6) as i64;
-        let key_min = std::iter::once(0).chain(from.iter().map(|from| least(*from))).collect();
-        Levels { resource, from, key_min }
-    }
-
-    fn of(&self, amount: u64) -> usize {
-        self.from.partition_point(|from| *from <= amount)
-    }
-}
-
-/// What is asked of the index.
-pub(crate) struct Wanted<'d> {
-    pub(crate) demand: &'d [u64],
-    /// The key of what one replica takes.
-    pub(crate) need: i64,
-    levels: [u8; 2],
-}
-
-/// Who looks at nodes in order.
-pub(crate) trait Visitor {
-    /// Whether nodes with such a fit, or a worse one, are of any use; of equal ones the first that was asked about is the lowest.
-    fn wants(&self, fit: i64, node: usize) -> bool;
-    /// A cell begins.
-    fn begin(&mut self) {}
-    /// Looks at a node with the room that is asked for.
-    fn see(&mut self, fit: i64, node: usize) -> Seen;
-}
-
-/// What became of a node that was shown.
-pub(crate) enum Seen {
-    /// It may not be used.
-    PassedOver,
-    /// It may; a worse fit in the same cell may still be better.
-    Compared,
-    /// Nothing more of the cell is wanted.
-    Enough,
 }
 
 /// The nodes of an instance, in order.
@@ -343,12 +253,7 @@ impl Index {
         (self.cell[node], self.key[node]) = (Some(at as u32), key);
         let Index { groups, free, resources, .. } = self;
         let cell = &mut groups[self.group_of[node] as usize].cells[at];
-        let entry = (key, node as u32);
-        cell.nodes.insert(entry);
-        cell.first = Some(cell.first.map_or(entry, |first| first.min(entry)));
-        cell.exact = false;
-        let free = &free[node * *resources..][..*resources];
-        cell.most.iter_mut().zip(free).for_each(|(most, free)| *most = (*most).max(*free));
+        cell.insert((key, node as u32), &free[node * *resources..][..*resources]);
     }
 
     /// The cell of a node that is to be filled tightly, made when it is the first one there; and its key.
@@ -385,7 +290,7 @@ impl Index {
         }
         let cells = &self.groups[self.group_of[node] as usize].cells;
         let at = self.size_of[node] as usize + fullest;
-        match cells.get(at).or(cells.first()).map(|cell| cell.key) {
+        match cells.get(at).or(cells.first()).map(Cell::key) {
             Some(Key::Used { resource, .. }) => (at, i64::try_from(layout.used(node, resource)).unwrap_or(i64::MAX)),
             _ => (0, (peak * 1e6) as i64),
         }
@@ -403,11 +308,8 @@ impl Index {
             }
             Some(at) => {
                 let cell = &mut group.cells[at as usize];
-                cell.nodes.remove((self.key[node], node as u32));
-                cell.first = cell.nodes.first();
-                cell.exact = false;
-                if !group.at_levels.is_empty() && cell.first.is_none() {
-                    cell.most.fill(0);
+                let is_empty = cell.remove((self.key[node], node as u32));
+                if is_empty && !group.at_levels.is_empty() {
                     let free = &self.free[node * self.resources..][..self.resources];
                     let [first, second] = [0, 1].map(|at| self.levels[at].of(free[self.levels[at].resource]));
                     group.occupied[first] &= !(1 << second);
@@ -441,7 +343,7 @@ impl Index {
     pub(crate) fn walk(&mut self, group: usize, wanted: &Wanted, visitor: &mut impl Visitor) {
         if self.groups[group].at_levels.is_empty() {
             for cell in 0..self.groups[group].cells.len() {
-                self.walk_cell(group, cell, wanted, visitor);
+                self.groups[group].cells[cell].walk(&self.free, wanted, visitor);
             }
             return;
         }
@@ -458,7 +360,7 @@ impl Index {
                     break;
                 }
                 let cell = usize::from(self.groups[group].at_levels[row * LEVELS + column]) - 1;
-                self.walk_cell(group, cell, wanted, visitor);
+                self.groups[group].cells[cell].walk(&self.free, wanted, visitor);
             }
         }
     }
@@ -468,65 +370,6 @@ impl Index {
         let key = self.levels[0].key_min[first].saturating_add(self.levels[1].key_min[second]);
         // Sums of floats, cut to integers.
         key.saturating_sub(2).saturating_sub(wanted.need)
-    }
-
-    fn walk_cell(&mut self, group: usize, cell: usize, wanted: &Wanted, visitor: &mut impl Visitor) {
-        let Index { groups, free, resources, .. } = self;
-        let Cell { key: cell_key, nodes, first, most, exact } = &mut groups[group].cells[cell];
-        let (Some((first, node)), cell_key, resources) = (*first, *cell_key, *resources) else { return };
-        let fit = |of: i64| match cell_key {
-            Key::Left => of.saturating_sub(wanted.need),
-            Key::Peak => of,
-            Key::Used { resource, capacity, .. } => {
-                ((of as f64 + wanted.demand[resource] as f64) / capacity * 1e6) as i64
-            }
-        };
-        // Whoever has less than what one takes cannot have room for it.
-        let from = if matches!(cell_key, Key::Left) { wanted.need.saturating_sub(2) } else { i64::MIN };
-        let wanting = match cell_key {
-            Key::Left if first < from => visitor.wants(fit(from), 0),
-            // A division is slow: the product may be a millionth off.
-            Key::Used { resource, millionths, .. } => {
-                let fit = (first as f64 + wanted.demand[resource] as f64) * millionths;
-                visitor.wants(fit as i64 - 1, node as usize)
-            }
-            _ => visitor.wants(fit(first), node as usize),
-        };
-        if !wanting || most.iter().zip(wanted.demand).any(|(most, demand)| most < demand) {
-            return;
-        }
-        visitor.begin();
-        let (mut found, mut compared) = (false, 0);
-        for (key, node) in nodes.from(from) {
-            let fit = fit(key);
-            if !visitor.wants(fit, node as usize) {
-                return;
-            }
-            // One more would not fit into the resource that is fullest.
-            if fit > FULL && matches!(cell_key, Key::Used { .. }) {
-                break;
-            }
-            let free = &free[node as usize * resources..][..resources];
-            if free.iter().zip(wanted.demand).all(|(free, demand)| free >= demand) {
-                found = true;
-                compared += match visitor.see(fit, node as usize) {
-                    Seen::PassedOver => 0,
-                    Seen::Compared => 1,
-                    Seen::Enough => COMPARED_MAX,
-                };
-                if compared >= COMPARED_MAX {
-                    return;
-                }
-            }
-        }
-        if !found && !*exact {
-            *exact = true;
-            most.fill(0);
-            for (_, node) in nodes.from(i64::MIN) {
-                let free = &free[node as usize * resources..][..resources];
-                most.iter_mut().zip(free).for_each(|(most, free)| *most = (*most).max(*free));
-            }
-        }
     }
 }
 

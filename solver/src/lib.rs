@@ -114,6 +114,7 @@ mod backend;
 mod board;
 #[cfg(test)]
 mod board_tests;
+mod cells;
 mod chance;
 mod check;
 mod classes;

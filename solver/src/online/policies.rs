@@ -267,3 +267,45 @@ impl Policy for StrandedFit {
         self.sizes.of(after).sum::<f64>() + 12.0 * (self.stranded(after) - self.stranded(before))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Node, Resource, Workload};
+
+    /// Two machines, of which a request for (8, 1) leaves most of the ample resource on the first and most of the scarce one on the second.
+    fn problem() -> Problem {
+        let resource = |name: &str| Resource { name: name.into(), scale: 1, shapes: true, transient: false };
+        let machine = |(n, capacity): (usize, [u64; 2])| Node {
+            name: format!("n{n}"),
+            capacity: capacity.to_vec(),
+            ..Node::default()
+        };
+        let request = |(w, (demand, wanted)): (usize, ([u64; 2], u32))| Workload {
+            name: format!("w{w}"),
+            demand: demand.to_vec(),
+            wanted,
+            move_weight: 1,
+            eligible: vec![0, 1],
+            ..Workload::default()
+        };
+        Problem {
+            resources: vec![resource("ample"), resource("scarce")],
+            nodes: [[100, 60], [60, 80]].into_iter().enumerate().map(machine).collect(),
+            workloads: [([8, 1], 1), ([10, 20], 6)].into_iter().enumerate().map(request).collect(),
+            ..Problem::default()
+        }
+    }
+
+    #[test]
+    fn scarce_fit_fills_the_machine_with_less_of_what_runs_out() {
+        let problem = problem();
+        assert_eq!(problem.validate(), Ok(()));
+        let mut online = Online::new(&problem);
+        let seat = online.place(0, &mut ScarceFit::new(&problem));
+        assert_eq!(seat.map(|seat| seat.node), Some(0));
+        let mut online = Online::new(&problem);
+        let seat = online.place(0, &mut BestFit::new(&problem));
+        assert_eq!(seat.map(|seat| seat.node), Some(1));
+    }
+}
