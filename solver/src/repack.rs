@@ -38,7 +38,9 @@ const ROUNDS_MAX: u64 = 12;
 /// A round is late when so much of the time is gone and less of its steps.
 const LATE_MIN: f64 = 0.3;
 /// Devices of one node, at most: a bit for each.
-const DEVICES_MAX: u32 = 64;
+const DEVICES_MAX: usize = 64;
+/// Replicas, placed and missing, at most: each is an entry.
+const REPLICAS_MAX: u64 = 2_000_000;
 
 impl Search<'_, '_> {
     /// Looks for room for what is short among the devices, until nothing is missing any more that the bounds allow, or the time is out.
@@ -167,6 +169,12 @@ impl<'i, 'p> Repack<'i, 'p> {
     fn read(&mut self, placed: &[Placed]) -> Option<()> {
         let (instance, problem) = (self.instance, self.instance.problem);
         let layout = Layout::new(instance, placed);
+        let missing = layout.short().into_iter().map(|workload| u64::from(layout.missing(workload)));
+        let replicas = placed.iter().map(|entry| u64::from(entry.count)).chain(missing).sum::<u64>();
+        let devices = self.first.iter().filter_map(|first| first.last()).max();
+        if replicas > REPLICAS_MAX || devices.is_some_and(|devices| *devices > DEVICES_MAX) {
+            return None;
+        }
         for node in 0..problem.nodes.len() {
             let free = (0..problem.resources.len()).map(|resource| u64::try_from(layout.free(node, resource)).ok());
             let devices = problem.devices.iter().enumerate();
@@ -175,9 +183,6 @@ impl<'i, 'p> Repack<'i, 'p> {
             });
             let (free, parts): (Option<Vec<u64>>, Vec<u32>) = (free.collect(), parts.collect());
             self.rooms.push(Room { free: free?, parts, pods: Vec::new(), energy: 0.0 });
-            if self.first[node].last().is_some_and(|last| *last > DEVICES_MAX as usize) {
-                return None;
-            }
         }
         let assigned = slots(problem, placed);
         let mut devices = assigned.iter();

@@ -63,3 +63,17 @@ fn what_runs_stays() {
     let placed: u32 = search.best.iter().map(|placed| placed.count).sum();
     assert!(placed > 20, "{placed}");
 }
+
+#[test]
+fn what_is_too_large_to_list_is_left_alone() {
+    let mut problem = problem(4);
+    problem.nodes[1].devices = vec![u32::MAX];
+    let instance = Instance::new(&problem);
+    assert!(Repack::new(&instance, &[], 0).is_none());
+    let mut problem = self::problem(4);
+    problem.workloads[5].wanted = u32::MAX;
+    let instance = Instance::new(&problem);
+    assert!(Repack::new(&instance, &[], 0).is_none());
+    let placed = [Placed { workload: 5, node: 0, count: u32::MAX }];
+    assert!(Repack::new(&instance, &placed, 0).is_none());
+}
