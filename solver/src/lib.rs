@@ -93,14 +93,15 @@
 //!
 //! # What is thin
 //!
-//! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search.
+//! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search. Where devices are
+//!   short, replicas without rules that do not run yet are repacked over them by a ruin and recreate of its own.
 //! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
 //!   in it. There is no column generation and no partitioning.
 //! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
 //! - A repair changes one thing: where two independent reasons stand in the way, loosening either alone helps nobody.
 //! - The order of nodes that the greedy stage follows knows nothing of devices, of soft rules about what is left on each node (safety,
 //!   balance), or how far replicas move: with those it looks at all nodes of a workload. Under [`Shape::Spread`] and soft rules over many
-//!   domains it compares 64 nodes of each group.
+//!   domains it compares 64 nodes of each cell of its index.
 //! - A small change to a large cluster moves nothing for the sake of soft rules or of cost; [`TierValue::gain`] says what that may be worth.
 //! - Devices: with very many sizes of share only the largest are packed exactly in the programs ([`slots`] and the checker pack all). Which device a
 //!   running replica has is not known, so that a placement may ask for another one on the same node.

@@ -367,14 +367,17 @@ impl Choice<'_, '_, '_> {
         let (layout, workload) = (self.layout, self.workload);
         for vacancy in &index.vacancies_of[set] {
             let kind = &index.vacancies[*vacancy];
-            let Some(first) = index.first_vacant(*vacancy).next() else { continue };
             let Some(soft) = self.says(&index.groups[kind.group], said) else { continue };
-            let floor =
-                soft.saturating_add(self.asked.floor).saturating_add(layout.soft_change_of_nodes(workload, first));
-            let beaten = |price: i64| best.is_some_and(|best| (floor, 0, price) > (best.0, best.1, best.2));
-            if beaten(kind.price_min)
-                || !index.has(first, self.wanted.demand)
-                || beaten(self.greedy.price(layout, workload, first))
+            let floor = soft.saturating_add(self.asked.floor);
+            let beaten = |floor: i64, price: i64| best.is_some_and(|best| (floor, 0, price) > (best.0, best.1, best.2));
+            // Filling a node never mends a soft rule about nodes that the index knows.
+            if beaten(floor, kind.price_min) {
+                continue;
+            }
+            let Some(first) = index.first_vacant(*vacancy).next() else { continue };
+            let floor = floor.saturating_add(layout.soft_change_of_nodes(workload, first));
+            if !index.has(first, self.wanted.demand)
+                || beaten(floor, self.greedy.price(layout, workload, first))
                 || layout.forbidden_by_pool(first).is_some()
             {
                 continue;
