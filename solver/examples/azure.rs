@@ -7,7 +7,7 @@
 //! Martello and Toth in each of the two.
 #![expect(clippy::disallowed_methods, reason = "an example reads files and measures time")]
 
-use hyphae_solver::online::{BestFit, DotProduct, Online, Policy, Seat, StrandedFit};
+use hyphae_solver::online::{BestFit, DotProduct, Online, Policy, ScarceFit, Seat, StrandedFit};
 use hyphae_solver::*;
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -126,9 +126,10 @@ fn packing_bound(amounts: &[(u64, u64)], capacity: u64) -> u64 {
 
 type Maker = fn(&Problem) -> Box<dyn Policy>;
 
-const POLICIES: [(&str, Maker); 3] = [
+const POLICIES: [(&str, Maker); 4] = [
     ("DotProd", |problem| Box::new(DotProduct::new(problem))),
     ("BestFit", |problem| Box::new(BestFit::new(problem))),
+    ("scarce fit", |problem| Box::new(ScarceFit::new(problem))),
     ("stranded fit", |problem| Box::new(StrandedFit::new(problem))),
 ];
 

@@ -1,4 +1,4 @@
-//! `target/release/examples/rate [--nodes N] [--services N] [--replicas N] [--used PERCENT] [--seed N] [--incremental]`
+//! `target/release/examples/rate [--nodes N] [--services N] [--replicas N] [--used PERCENT] [--seed N] [--row TEXT] [--incremental]`
 //!
 //! How many replicas per second one core places one at a time, each with every check: capacity of all resources, eligibility, rules. A
 //! row for each kind of rule, which every second service has then; services in turn ("mixed", a replica of each) and one after the other
@@ -198,13 +198,14 @@ fn main() -> Result<(), ProblemError> {
     if arguments.iter().any(|a| a == "--incremental") {
         return incremental::table(&mut problem, Duration::from_secs(number("--seconds", 0)));
     }
+    let row = arguments.iter().position(|a| a == "--row").and_then(|at| arguments.get(at + 1));
     println!(
         "| rule of every second service | objective | order | wanted | placed | ns each | placements/s | nodes used | verified |"
     );
     println!("|---|---|---|---:|---:|---:|---:|---:|---|");
     for shape in [Shape::Pack, Shape::Spread] {
         problem.objective.shape = shape;
-        for row in ROWS {
+        for row in ROWS.into_iter().filter(|name| row.is_none_or(|asked| name.contains(asked.as_str()))) {
             problem.constraints = rules(row, &problem.workloads);
             problem.validate()?;
             let wanted: u32 = problem.workloads.iter().map(|w| w.wanted).sum();

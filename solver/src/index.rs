@@ -1,11 +1,19 @@
 //! Nodes in order, so that the best one for a replica is found without looking at all of them.
 //!
-//! Nodes that eligibility, preferences and domains do not tell apart form a *group*. Those of a group that hold something lie in one
-//! list, ordered by how full they are; the list is cut into chunks that know the most any of their nodes has left, so that full
-//! stretches are stepped over. Empty nodes wait apart, by capacity and price: of like ones the first is as good as any.
+//! Nodes that eligibility, preferences and the domains that rules look at do not tell apart form a *group*. Those of a group that hold something lie in
+//! *cells*, each an ordered list:
+//!
+//! - to fill nodes tightly, one cell for each pair of levels of the two scarcest resources, a level being how many of the demands that occur would
+//!   still fit. A node in a cell of higher levels than a replica needs has room for it, so that only cells that matter are opened, and in each the first
+//!   node is the best;
+//! - to spread, one cell for each capacity and fullest resource: within it, the order of what is used is the order of how full a node is after one more.
+//!
+//! A cell knows the most any of its nodes has left, so that cells full in any other resource are stepped over. Empty nodes wait apart, by capacity and
+//! price: of like ones the first is as good as any.
 //!
 //! Topologies with many domains (the node itself, racks) split no groups: what their rules say is asked node by node on the way.
 
+use crate::cells::{Cell, Key, LEVELS, Levels, Visitor, Wanted};
 use crate::greedy::Fit;
 use crate::instance::Instance;
 use crate::layout::Layout;
@@ -15,83 +23,38 @@ use std::collections::BTreeMap;
 
 /// Topologies with more domains split no groups.
 const COARSE_MAX: usize = 32;
-/// Nodes in a chunk.
-const CHUNK: usize = 32;
+/// Groups of fewer nodes have one level.
+const LEVELLED_MIN: usize = 32;
+/// Capacities of a group that have cells of their own.
+const SIZES_MAX: usize = 32;
 
-/// The rules of a workload, by what has to be looked at to ask them.
-#[derive(Default)]
-pub(crate) struct Asked {
-    /// Hard rules that do not depend on the node (quotas).
-    pub(crate) anywhere: Vec<usize>,
-    /// Hard and soft rules over topologies that split groups: alike for a whole group.
-    pub(crate) of_group: [Vec<usize>; 2],
-    /// Hard and soft rules over the others.
-    pub(crate) of_node: [Vec<usize>; 2],
-    /// Workloads whose nodes a rule over such a topology draws this one to.
-    pub(crate) drawn_to: Vec<usize>,
-    /// The least that soft rules asked per node could add.
-    pub(crate) floor: i64,
-}
-
-impl Asked {
-    /// For each workload.
-    pub(crate) fn all(instance: &Instance) -> Vec<Asked> {
-        let coarse = coarse(instance);
-        (0..instance.problem.workloads.len()).map(|workload| Asked::new(instance, &coarse, workload)).collect()
-    }
-
-    fn new(instance: &Instance, coarse: &[bool], workload: usize) -> Asked {
-        let mut asked = Asked::default();
-        for index in &instance.rules_of[workload] {
-            let constraint = &instance.problem.constraints[*index];
-            let hardness = usize::from(constraint.weight.is_some());
-            match (&constraint.rule, topology_of(&constraint.rule)) {
-                (Rule::Quota { .. }, _) => asked.anywhere.push(*index),
-                (Rule::Prefer { .. }, _) => asked.of_group[hardness].push(*index),
-                (_, Some(topology)) if coarse[topology] => asked.of_group[hardness].push(*index),
-                (rule, Some(_)) => {
-                    asked.of_node[hardness].push(*index);
-                    let weight = i64::from(constraint.weight.unwrap_or(0));
-                    match rule {
-                        Rule::Near { workloads, to, .. } => {
-                            let (from, unbounded) =
-                                if to.contains(&workload) { (workloads, true) } else { (to, false) };
-                            asked.drawn_to.extend(from.iter().filter(|other| **other != workload));
-                            asked.floor = if unbounded && hardness == 1 { i64::MIN / 4 } else { asked.floor };
-                        }
-                        Rule::Spread { .. } | Rule::DistinctDomains { .. } => {
-                            asked.floor = asked.floor.saturating_sub(weight)
-                        }
-                        _ => {}
-                    }
-                }
-                _ => {}
-            }
-        }
-        asked
-    }
-}
-
-/// Per topology, whether it splits groups.
-fn coarse(instance: &Instance) -> Vec<bool> {
-    instance.problem.topologies.iter().map(|topology| topology.domains.len() <= COARSE_MAX).collect()
+/// Per topology, whether it splits groups: it has few domains, and some rule looks at it.
+pub(crate) fn coarse(instance: &Instance) -> Vec<bool> {
+    let mut looked_at = vec![false; instance.problem.topologies.len()];
+    let topologies = instance.problem.constraints.iter().filter_map(|constraint| topology_of(&constraint.rule));
+    topologies.for_each(|topology| looked_at[topology] = true);
+    let topologies = instance.problem.topologies.iter().zip(looked_at);
+    topologies.map(|(topology, looked_at)| looked_at && topology.domains.len() <= COARSE_MAX).collect()
 }
 
 /// Nodes that no rule asked per group tells apart.
 pub(crate) struct Group {
     /// Any of its nodes: what is alike for all is asked of this one.
     pub(crate) node: usize,
-    /// The nodes that hold something: (fullness key, node), ascending.
-    ranked: Vec<(i64, u32)>,
-    /// Per chunk and resource, at least the most that any node in it has left.
-    left_most: Vec<u64>,
-    /// Per chunk, whether that is exactly the most.
-    exact: Vec<bool>,
+    /// Nodes in the same domains, as far as they split groups, are in one region.
+    pub(crate) region: usize,
+    cells: Vec<Cell>,
+    /// Per pair of levels, the cell and 1, or 0: none yet. Empty where there are no levels, and the cells are those of sizes and resources.
+    at_levels: Vec<u16>,
+    /// Per level of the first resource, a bit for each level of the second at which there are nodes.
+    occupied: Vec<u32>,
 }
 
 /// Empty nodes that nothing tells apart.
 pub(crate) struct Vacancy {
     pub(crate) group: usize,
+    /// The least that [`crate::greedy::Greedy::price`] can say.
+    pub(crate) price_min: i64,
     /// Descending, so that the first is taken from the end.
     nodes: Vec<u32>,
 }
@@ -102,6 +65,13 @@ pub(crate) struct Index {
     resources: usize,
     /// Per resource, what a unit left over weighs.
     weight: Vec<f64>,
+    /// Which resources count towards the fullness of a node.
+    shapes: Vec<usize>,
+    levels: Vec<Levels>,
+    /// Per workload, the levels that have room for one.
+    levels_of: Vec<[u8; 2]>,
+    /// How many regions there are.
+    pub(crate) regions: usize,
     pub(crate) groups: Vec<Group>,
     pub(crate) vacancies: Vec<Vacancy>,
     /// Per set of nodes ([`crate::watch::NodeSets`]), the groups and the kinds of empty nodes in it.
@@ -109,8 +79,10 @@ pub(crate) struct Index {
     pub(crate) vacancies_of: Vec<Vec<usize>>,
     group_of: Vec<u32>,
     vacancy_of: Vec<u32>,
-    /// Per node, whether it lies in a vacancy, and its key otherwise.
-    vacant: Vec<bool>,
+    /// Per node, the first of the cells for its capacity, where there are no levels.
+    size_of: Vec<u32>,
+    /// Per node, its cell, if it holds something, and its key there.
+    cell: Vec<Option<u32>>,
     key: Vec<i64>,
     /// Per node and resource, what is free.
     free: Vec<u64>,
@@ -130,18 +102,26 @@ impl Index {
             fit,
             resources,
             weight: weight.to_vec(),
+            shapes: (0..resources).filter(|resource| problem.resources[*resource].shapes).collect(),
+            levels: Vec::new(),
+            levels_of: vec![[0; 2]; problem.workloads.len()],
+            regions: 0,
             groups: Vec::new(),
             vacancies: Vec::new(),
             groups_of: vec![Vec::new(); instance.sets.len()],
             vacancies_of: vec![Vec::new(); instance.sets.len()],
             group_of: vec![0; nodes],
             vacancy_of: vec![0; nodes],
-            vacant: vec![false; nodes],
+            size_of: vec![0; nodes],
+            cell: vec![None; nodes],
             key: vec![0; nodes],
             free: vec![0; nodes * resources],
         };
         index.divide(instance, &coarse(instance));
-        index.fill(layout);
+        index.lay_out(layout);
+        for node in (0..nodes).rev() {
+            index.enter(layout, node);
+        }
         index
     }
 
@@ -151,12 +131,17 @@ impl Index {
         let preferred: Vec<&Vec<usize>> = problem.constraints.iter().filter_map(|c| preferred(&c.rule)).collect();
         let marks = marks(problem.nodes.len(), instance, &preferred);
         let (mut groups, mut vacancies): (BTreeMap<GroupKey, usize>, BTreeMap<VacancyKey, usize>) = Default::default();
+        let mut regions = BTreeMap::new();
         for (node, (machine, marks)) in problem.nodes.iter().zip(marks).enumerate() {
             let domains = machine.domains.iter().zip(coarse).filter(|(_, coarse)| **coarse).map(|(domain, _)| *domain);
+            let domains: Vec<Option<usize>> = domains.collect();
+            let next = regions.len();
+            let region = *regions.entry(domains.clone()).or_insert(next);
             let next = self.groups.len();
-            let group = *groups.entry((marks, domains.collect())).or_insert(next);
+            let group = *groups.entry((marks, domains)).or_insert(next);
             if group == next {
-                self.groups.push(Group { node, ranked: Vec::new(), left_most: Vec::new(), exact: Vec::new() });
+                let (cells, at_levels, occupied) = Default::default();
+                self.groups.push(Group { node, region, cells, at_levels, occupied });
                 (0..instance.sets.len())
                     .filter(|set| instance.sets.holds(*set, node))
                     .for_each(|set| self.groups_of[set].push(group));
@@ -176,10 +161,12 @@ impl Index {
             let next = self.vacancies.len();
             let vacancy = *vacancies.entry(key).or_insert(next);
             if vacancy == next {
-                self.vacancies.push(Vacancy { group, nodes: Vec::new() });
+                let costs = self.fit == Fit::Tightest || self.fit == Fit::Loosest && machine.price_micros > 0;
+                self.vacancies.push(Vacancy { group, price_min: i64::from(costs), nodes: Vec::new() });
             }
             (self.group_of[node], self.vacancy_of[node]) = (group as u32, vacancy as u32);
         }
+        self.regions = regions.len();
         for (set, groups) in self.groups_of.iter().enumerate() {
             let mut holds = vec![false; self.groups.len()];
             groups.iter().for_each(|group| holds[*group] = true);
@@ -188,82 +175,153 @@ impl Index {
         }
     }
 
-    /// Puts every node where it belongs.
-    fn fill(&mut self, layout: &Layout) {
-        for node in (0..self.key.len()).rev() {
-            self.refresh(layout, node);
-            if self.vacant[node] {
-                self.vacancies[self.vacancy_of[node] as usize].nodes.push(node as u32);
-            } else {
-                self.groups[self.group_of[node] as usize].ranked.push((self.key[node], node as u32));
-            }
+    /// Decides how each group is cut into cells.
+    fn lay_out(&mut self, layout: &Layout) {
+        if self.fit != Fit::Tightest {
+            self.lay_out_by_size(layout);
+            return;
         }
-        for group in &mut self.groups {
-            group.ranked.sort_unstable();
-            let chunks = group.ranked.len().div_ceil(CHUNK);
-            group.left_most = vec![u64::MAX; chunks * self.resources];
-            group.exact = vec![false; chunks];
-        }
-    }
-
-    /// Reads a node's key and what is free from the layout.
-    fn refresh(&mut self, layout: &Layout, node: usize) {
-        let mut used_any = false;
-        let (mut left, mut peak) = (0.0, 0.0f64);
-        for resource in 0..self.resources {
-            let (free, used) = (layout.free(node, resource), layout.used(node, resource));
-            used_any |= used > 0;
-            self.free[node * self.resources + resource] = u64::try_from(free).unwrap_or(u64::MAX);
-            left += free as f64 * self.weight[resource];
-            if layout.instance.problem.resources[resource].shapes {
-                peak = peak.max(used as f64 / layout.instance.ceiling[node][resource].max(1) as f64);
-            }
-        }
-        self.key[node] = (if self.fit == Fit::Tightest { left } else { peak } * 1e6) as i64;
-        self.vacant[node] = layout.is_empty(node) && !used_any;
-    }
-
-    /// Puts a node in its new place after the layout changed there.
-    pub(crate) fn touch(&mut self, layout: &Layout, node: usize) {
-        let (was_vacant, old) = (self.vacant[node], self.key[node]);
-        self.refresh(layout, node);
-        let (is_vacant, new, id) = (self.vacant[node], self.key[node], node as u32);
-        let group = &mut self.groups[self.group_of[node] as usize];
-        let vacancy = &mut self.vacancies[self.vacancy_of[node] as usize].nodes;
-        let from = if was_vacant {
-            if is_vacant {
-                return;
-            }
-            if let Ok(at) = vacancy.binary_search_by(|other| id.cmp(other)) {
-                vacancy.remove(at);
-            }
-            group.ranked.push((i64::MAX, id));
-            group.ranked.len() - 1
-        } else {
-            match group.ranked.binary_search(&(old, id)) {
-                Ok(at) => at,
-                Err(_) => return,
-            }
+        let nodes = &layout.instance.problem.nodes;
+        let load = |resource: usize| {
+            let capacity: f64 = nodes.iter().map(|node| node.capacity[resource] as f64).sum();
+            self.weight[resource] * capacity
         };
-        let chunks = group.ranked.len().div_ceil(CHUNK);
-        group.left_most.resize(chunks * self.resources, 0);
-        group.exact.resize(chunks, false);
-        if is_vacant {
-            let last = group.ranked.len() - 1;
-            group.shift(from, last, &self.free, self.resources);
-            group.ranked.pop();
+        let mut scarcest: Vec<(f64, usize)> = (0..self.resources).map(|resource| (load(resource), resource)).collect();
+        scarcest.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let levels =
+            scarcest.iter().take(2).map(|(_, resource)| Levels::new(layout, *resource, self.weight[*resource]));
+        self.levels = levels.collect();
+        for (workload, of) in layout.instance.problem.workloads.iter().zip(&mut self.levels_of) {
+            let levels = self.levels.iter().map(|levels| levels.of(workload.demand[levels.resource]) as u8);
+            of.iter_mut().zip(levels).for_each(|(of, level)| *of = level);
+        }
+        let mut sizes = vec![0; self.groups.len()];
+        self.group_of.iter().for_each(|group| sizes[*group as usize] += 1);
+        for (group, size) in self.groups.iter_mut().zip(sizes) {
+            if size < LEVELLED_MIN || self.levels.len() < 2 {
+                group.cells.push(Cell::new(Key::Left, self.resources));
+            } else {
+                group.at_levels = vec![0; LEVELS * LEVELS];
+                group.occupied = vec![0; LEVELS];
+            }
+        }
+    }
+
+    fn lay_out_by_size(&mut self, layout: &Layout) {
+        let ceiling = &layout.instance.ceiling;
+        let mut sizes: Vec<BTreeMap<&[u128], usize>> = vec![BTreeMap::new(); self.groups.len()];
+        for (node, group) in self.group_of.iter().enumerate() {
+            let sizes = &mut sizes[*group as usize];
+            let next = sizes.len() * self.shapes.len();
+            self.size_of[node] = *sizes.entry(&ceiling[node]).or_insert(next) as u32;
+        }
+        for (group, sizes) in self.groups.iter_mut().zip(&sizes) {
+            let mut by_first: Vec<(usize, &[u128])> = sizes.iter().map(|(size, first)| (*first, *size)).collect();
+            by_first.sort_unstable();
+            let known = sizes.keys().all(|size| size.iter().all(|amount| i64::try_from(*amount).is_ok()));
+            if self.shapes.is_empty() || sizes.len() > SIZES_MAX || !known {
+                group.cells.push(Cell::new(Key::Peak, self.resources));
+                continue;
+            }
+            for (_, size) in by_first {
+                let key = |resource: usize| {
+                    let capacity = size[resource].max(1) as f64;
+                    Key::Used { resource, capacity, millionths: 1e6 / capacity }
+                };
+                group.cells.extend(self.shapes.iter().map(|resource| Cell::new(key(*resource), self.resources)));
+            }
+        }
+    }
+
+    /// Reads from the layout what is free on a node, and puts the node where it belongs.
+    fn enter(&mut self, layout: &Layout, node: usize) {
+        let mut used_any = false;
+        for resource in 0..self.resources {
+            used_any |= layout.used(node, resource) > 0;
+            let free = u64::try_from(layout.free(node, resource)).unwrap_or(u64::MAX);
+            self.free[node * self.resources + resource] = free;
+        }
+        if layout.is_empty(node) && !used_any {
+            self.cell[node] = None;
+            let (vacancy, id) = (&mut self.vacancies[self.vacancy_of[node] as usize].nodes, node as u32);
             let at = vacancy.partition_point(|other| *other > id);
             vacancy.insert(at, id);
             return;
         }
-        let entry = (new, id);
-        let to = if (old, id) <= entry && !was_vacant {
-            from + group.ranked[from + 1..].partition_point(|other| *other < entry)
-        } else {
-            group.ranked[..from].partition_point(|other| *other < entry)
-        };
-        group.ranked[from] = entry;
-        group.shift(from, to, &self.free, self.resources);
+        let (at, key) =
+            if self.fit == Fit::Tightest { self.by_levels(layout, node) } else { self.by_size(layout, node) };
+        (self.cell[node], self.key[node]) = (Some(at as u32), key);
+        let Index { groups, free, resources, .. } = self;
+        let cell = &mut groups[self.group_of[node] as usize].cells[at];
+        cell.insert((key, node as u32), &free[node * *resources..][..*resources]);
+    }
+
+    /// The cell of a node that is to be filled tightly, made when it is the first one there; and its key.
+    fn by_levels(&mut self, layout: &Layout, node: usize) -> (usize, i64) {
+        let free = &self.free[node * self.resources..][..self.resources];
+        let weighted = free.iter().zip(&self.weight).enumerate().map(|(resource, (free, weight))| {
+            // More than 64 bits hold is rare, and counts in full.
+            let free = if *free < u64::MAX { *free as f64 } else { layout.free(node, resource) as f64 };
+            free * weight
+        });
+        let key = (weighted.sum::<f64>() * 1e6) as i64;
+        let group = &mut self.groups[self.group_of[node] as usize];
+        if group.at_levels.is_empty() {
+            return (0, key);
+        }
+        let [first, second] = [0, 1].map(|at| self.levels[at].of(free[self.levels[at].resource]));
+        group.occupied[first] |= 1 << second;
+        let at = &mut group.at_levels[first * LEVELS + second];
+        if *at == 0 {
+            group.cells.push(Cell::new(Key::Left, self.resources));
+            *at = group.cells.len() as u16;
+        }
+        (usize::from(*at) - 1, key)
+    }
+
+    /// The cell and the key of a node in a group that is to be filled evenly.
+    fn by_size(&self, layout: &Layout, node: usize) -> (usize, i64) {
+        let (mut fullest, mut peak) = (0, 0.0f64);
+        for (at, resource) in self.shapes.iter().enumerate() {
+            let ratio = layout.used(node, *resource) as f64 / layout.instance.ceiling[node][*resource].max(1) as f64;
+            if ratio > peak {
+                (fullest, peak) = (at, ratio);
+            }
+        }
+        let cells = &self.groups[self.group_of[node] as usize].cells;
+        let at = self.size_of[node] as usize + fullest;
+        match cells.get(at).or(cells.first()).map(Cell::key) {
+            Some(Key::Used { resource, .. }) => (at, i64::try_from(layout.used(node, resource)).unwrap_or(i64::MAX)),
+            _ => (0, (peak * 1e6) as i64),
+        }
+    }
+
+    /// Puts a node in its new place after the layout changed there.
+    pub(crate) fn touch(&mut self, layout: &Layout, node: usize) {
+        let group = &mut self.groups[self.group_of[node] as usize];
+        match self.cell[node] {
+            None => {
+                let (vacancy, id) = (&mut self.vacancies[self.vacancy_of[node] as usize].nodes, node as u32);
+                if let Ok(at) = vacancy.binary_search_by(|other| id.cmp(other)) {
+                    vacancy.remove(at);
+                }
+            }
+            Some(at) => {
+                let cell = &mut group.cells[at as usize];
+                let is_empty = cell.remove((self.key[node], node as u32));
+                if is_empty && !group.at_levels.is_empty() {
+                    let free = &self.free[node * self.resources..][..self.resources];
+                    let [first, second] = [0, 1].map(|at| self.levels[at].of(free[self.levels[at].resource]));
+                    group.occupied[first] &= !(1 << second);
+                }
+            }
+        }
+        self.enter(layout, node);
+    }
+
+    /// The fit of a node that holds something for what is wanted, where nodes are filled tightly.
+    pub(crate) fn fit_of(&self, wanted: &Wanted, node: usize) -> i64 {
+        self.key[node].saturating_sub(wanted.need)
     }
 
     pub(crate) fn first_vacant(&self, vacancy: usize) -> impl Iterator<Item = usize> + '_ {
@@ -276,77 +334,42 @@ impl Index {
         self.free[at..at + self.resources].iter().zip(demand).all(|(free, demand)| free >= demand)
     }
 
-    /// The nodes of a group that have `demand` left, from a key on, in order, until `visit` says stop.
-    pub(crate) fn walk(
-        &mut self,
-        group: usize,
-        from: i64,
-        demand: &[u64],
-        mut visit: impl FnMut(i64, usize) -> Continue,
-    ) {
-        let resources = self.resources;
-        let Group { ranked, left_most, exact, .. } = &mut self.groups[group];
-        let start = ranked.partition_point(|(key, _)| *key < from);
-        for chunk in start / CHUNK..ranked.len().div_ceil(CHUNK) {
-            let most = &mut left_most[chunk * resources..(chunk + 1) * resources];
-            if most.iter().zip(demand).any(|(most, demand)| most < demand) {
-                continue;
+    /// What is asked for a workload, of which one replica makes so much of a key.
+    pub(crate) fn wanted<'d>(&self, workload: usize, demand: &'d [u64], need: i64) -> Wanted<'d> {
+        Wanted { demand, need, levels: self.levels_of[workload] }
+    }
+
+    /// Shows the nodes of a group that have what is wanted, each cell in order of fit.
+    pub(crate) fn walk(&mut self, group: usize, wanted: &Wanted, visitor: &mut impl Visitor) {
+        if self.groups[group].at_levels.is_empty() {
+            for cell in 0..self.groups[group].cells.len() {
+                self.groups[group].cells[cell].walk(&self.free, wanted, visitor);
             }
-            let nodes = &ranked[chunk * CHUNK..ranked.len().min((chunk + 1) * CHUNK)];
-            let mut found = false;
-            for (key, node) in &nodes[start.saturating_sub(chunk * CHUNK).min(nodes.len())..] {
-                let free = &self.free[*node as usize * resources..][..resources];
-                if free.iter().zip(demand).all(|(free, demand)| free >= demand) {
-                    found = true;
-                    if visit(*key, *node as usize) == Continue::No {
-                        return;
-                    }
-                }
+            return;
+        }
+        let [first, second] = wanted.levels.map(usize::from);
+        for row in first..self.levels[0].key_min.len() {
+            if !visitor.wants(self.fit_min(wanted, row, second), 0) {
+                return;
             }
-            if !found && !exact[chunk] {
-                exact[chunk] = true;
-                most.fill(0);
-                for (_, node) in nodes {
-                    let free = &self.free[*node as usize * resources..][..resources];
-                    most.iter_mut().zip(free).for_each(|(most, free)| *most = (*most).max(*free));
+            let mut columns = self.groups[group].occupied[row] >> second << second;
+            while columns != 0 {
+                let column = columns.trailing_zeros() as usize;
+                columns &= columns - 1;
+                if !visitor.wants(self.fit_min(wanted, row, column), 0) {
+                    break;
                 }
+                let cell = usize::from(self.groups[group].at_levels[row * LEVELS + column]) - 1;
+                self.groups[group].cells[cell].walk(&self.free, wanted, visitor);
             }
         }
     }
-}
 
-/// Whether a walk goes on.
-#[derive(PartialEq, Eq)]
-pub(crate) enum Continue {
-    Yes,
-    No,
-}
-
-impl Group {
-    /// Moves an entry from one position to another; chunks that gain an entry know what it has left.
-    fn shift(&mut self, from: usize, to: usize, free: &[u64], resources: usize) {
-        let entry = self.ranked[from];
-        if from < to {
-            self.ranked.copy_within(from + 1..=to, from);
-            for chunk in from / CHUNK..to / CHUNK {
-                self.gain(chunk, self.ranked[(chunk + 1) * CHUNK - 1].1, free, resources);
-            }
-        } else {
-            self.ranked.copy_within(to..from, to + 1);
-            for chunk in to / CHUNK + 1..=from / CHUNK {
-                self.gain(chunk, self.ranked[chunk * CHUNK].1, free, resources);
-            }
-        }
-        self.ranked[to] = entry;
-        self.gain(to / CHUNK, entry.1, free, resources);
-        self.exact[from / CHUNK] = false;
-    }
-
-    fn gain(&mut self, chunk: usize, node: u32, free: &[u64], resources: usize) {
-        self.exact[chunk] = false;
-        let free = &free[node as usize * resources..][..resources];
-        let most = &mut self.left_most[chunk * resources..][..resources];
-        most.iter_mut().zip(free).for_each(|(most, free)| *most = (*most).max(*free));
+    /// The least fit of any node at two levels.
+    fn fit_min(&self, wanted: &Wanted, first: usize, second: usize) -> i64 {
+        let key = self.levels[0].key_min[first].saturating_add(self.levels[1].key_min[second]);
+        // Sums of floats, cut to integers.
+        key.saturating_sub(2).saturating_sub(wanted.need)
     }
 }
 

@@ -266,7 +266,7 @@ impl<'i, 'p> Layout<'i, 'p> {
         if !self.instance.is_allowed(workload, node) && count >= running {
             return false;
         }
-        if spec.per_node_max.is_some_and(|max| count >= max.max(running)) {
+        if self.is_crowded(workload, node) {
             return false;
         }
         let back = count < running;
@@ -275,6 +275,12 @@ impl<'i, 'p> Layout<'i, 'p> {
             *demand == 0 || held_already || self.free(node, resource) >= u128::from(*demand)
         };
         spec.demand.iter().enumerate().all(enough) && self.has_devices(workload, node)
+    }
+
+    /// Whether a node holds as many of a workload as one node may.
+    pub(crate) fn is_crowded(&self, workload: usize, node: usize) -> bool {
+        let most = self.instance.problem.workloads[workload].per_node_max;
+        most.is_some_and(|max| self.count(workload, node) >= max.max(self.instance.running_count(workload, node)))
     }
 
     /// Whether the node's devices suffice for one more.

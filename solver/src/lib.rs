@@ -100,7 +100,8 @@
 //!
 //! # What is thin
 //!
-//! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search.
+//! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search. Where devices are
+//!   short, replicas without rules that do not run yet are repacked over them by a ruin and recreate of its own.
 //! - What runs and must not move, or moves at a price, is not brought onto fewer nodes by annealing: ruin and recreate does that, more slowly.
 //! - The exact program of a reserve does not know the devices of its refuges: with both, a small problem may stay unproven.
 //! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
@@ -109,7 +110,7 @@
 //! - A repair changes one thing: where two independent reasons stand in the way, loosening either alone helps nobody.
 //! - The order of nodes that the greedy stage follows knows nothing of devices, of soft rules about what is left on each node (safety,
 //!   balance), or how far replicas move: with those it looks at all nodes of a workload. Under [`Shape::Spread`] and soft rules over many
-//!   domains it compares 64 nodes of each group.
+//!   domains it compares 64 nodes of each cell of its index.
 //! - A small change to a large cluster moves nothing for the sake of soft rules or of cost; [`TierValue::gain`] says what that may be worth.
 //! - Devices: with very many sizes of share only the largest are packed exactly in the programs ([`slots`] and the checker pack all). Which device a
 //!   running replica has is not known, so that a placement may ask for another one on the same node.
@@ -118,10 +119,12 @@
 #[cfg(test)]
 extern crate self as hyphae_solver;
 
+mod asked;
 mod backend;
 mod board;
 #[cfg(test)]
 mod board_tests;
+mod cells;
 mod chance;
 mod check;
 mod classes;
@@ -139,15 +142,18 @@ mod instance;
 mod ladder;
 mod layout;
 mod lexicographic;
+mod marks;
 mod model;
 mod neighbourhoods;
 pub mod online;
+mod ordered;
 mod placer;
 mod prices;
 mod problem;
 pub mod profiles;
 mod prune;
 mod reassign;
+mod repack;
 mod ruin;
 mod slots;
 mod solution;

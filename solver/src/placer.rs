@@ -1,18 +1,19 @@
 //! One replica at a time on the best node there is, with every check: the engine under the greedy stage, the incremental path, and
 //! [`Placer`] for callers that place as requests come in.
 //!
-//! A step asks each group of the [`Index`] for its best node. What a rule says of a whole group is asked once; what it says of single
-//! nodes, while walking along the group's order. The order of a group is that of how full its nodes are, so that the
+//! A step asks each group of the [`Index`] for its best node. What a rule says of a region is asked once, what it says of a node alone is
+//! kept as a mark ([`Marks`]), and the rest is asked while walking along an order. The order is that of how full nodes are, so that the
 //! first node that may take the replica is the best one, unless soft rules tell nodes apart: then a bounded stretch is compared.
 
+use crate::asked::Asked;
+use crate::cells::{COMPARED_MAX, Seen, Visitor, Wanted};
 use crate::greedy::{Fit, Greedy, Score};
-use crate::index::{Asked, Continue, Index};
+use crate::index::{Group, Index};
 use crate::instance::{Instance, most_wanted};
 use crate::layout::Layout;
+use crate::marks::Marks;
 use crate::{Placed, Rule};
 
-/// Nodes of one group that are compared where soft rules or the direction of the order leave the best one open.
-const COMPARED_MAX: usize = 64;
 /// Replicas that others are drawn to are looked up as long as they lie on few nodes.
 const DRAWN_MAX: usize = 256;
 
@@ -27,8 +28,9 @@ pub struct Placer<'i, 'p> {
     barred: Option<usize>,
     /// Per workload.
     asked: Vec<Asked>,
-    /// Scratch: per group, what one more replica adds to the soft rules, or `None` where it may not go.
-    softs: Vec<Option<i64>>,
+    marks: Marks,
+    /// Scratch: what the rules say of each region.
+    said: Vec<Said>,
 }
 
 impl<'i, 'p> Placer<'i, 'p> {
@@ -46,7 +48,8 @@ impl<'i, 'p> Placer<'i, 'p> {
                     matches!(problem.constraints[*rule].rule, Rule::NodesMost { .. } | Rule::Reserve { .. })
                 });
         let index = indexed.then(|| Index::new(&layout, greedy.fit(), greedy.weight()));
-        Placer { asked: Asked::all(layout.instance), barred: None, greedy, layout, index, softs: Vec::new() }
+        let (asked, marks) = (Asked::all(layout.instance), Marks::new(&layout));
+        Placer { asked, marks, barred: None, greedy, layout, index, said: Vec::new() }
     }
 
     /// Places one more replica of a workload, if it is to have one and there is a node that may take it now.
@@ -63,7 +66,7 @@ impl<'i, 'p> Placer<'i, 'p> {
     /// Takes away one replica, which must be there.
     pub fn remove(&mut self, workload: usize, node: usize) {
         self.layout.remove(workload, node, 1);
-        self.touch(node);
+        self.touch(workload, node);
     }
 
     /// The placement.
@@ -91,17 +94,13 @@ impl<'i, 'p> Placer<'i, 'p> {
         let demand = &instance.problem.workloads[workload].demand;
         let open =
             |node: usize| self.layout.fits(workload, node) && self.layout.forbidden_by(workload, node, false).is_none();
-        let set = instance.sets.of[workload];
+        let (set, wanted) = (instance.sets.of[workload], index.wanted(workload, demand, self.greedy.need(workload)));
         let mut nodes = Vec::new();
         for at in 0..index.groups_of[set].len() {
-            let mut left = each;
-            index.walk(index.groups_of[set][at], i64::MIN, demand, |_, node| {
-                if open(node) {
-                    nodes.push(node);
-                    left -= 1;
-                }
-                if left == 0 { Continue::No } else { Continue::Yes }
-            });
+            let mut gathering = Gathering { open: &open, each, left: 0, nodes: Vec::new() };
+            index.walk(index.groups_of[set][at], &wanted, &mut gathering);
+            gathering.nodes.sort_unstable();
+            nodes.extend(gathering.nodes.iter().take(each).map(|(_, node)| *node));
         }
         for vacancy in &index.vacancies_of[set] {
             nodes.extend(index.first_vacant(*vacancy).filter(|node| open(*node)).take(each));
@@ -113,17 +112,19 @@ impl<'i, 'p> Placer<'i, 'p> {
     pub(crate) fn reindex(&mut self) {
         if self.index.is_some() {
             self.index = Some(Index::new(&self.layout, self.greedy.fit(), self.greedy.weight()));
+            self.marks = Marks::new(&self.layout);
         }
     }
 
     pub(crate) fn add(&mut self, workload: usize, node: usize, many: u32) {
         self.layout.add(workload, node, many);
-        self.touch(node);
+        self.touch(workload, node);
     }
 
-    fn touch(&mut self, node: usize) {
+    fn touch(&mut self, workload: usize, node: usize) {
         if let Some(index) = &mut self.index {
             index.touch(&self.layout, node);
+            self.marks.touch(&self.layout, workload, node);
         }
     }
 
@@ -181,7 +182,7 @@ impl<'i, 'p> Placer<'i, 'p> {
                 self.layout.add(workload, node, 1);
                 missing -= 1;
             }
-            self.touch(node);
+            self.touch(workload, node);
         }
     }
 
@@ -202,10 +203,12 @@ impl<'i, 'p> Placer<'i, 'p> {
             layout: &self.layout,
             greedy: &self.greedy,
             asked: &self.asked[workload],
+            marks: &self.marks,
             barred: self.barred,
             workload,
             lenient,
-            need: self.greedy.need(workload),
+            tightest: self.greedy.fit() == Fit::Tightest,
+            wanted: index.wanted(workload, &problem.workloads[workload].demand, self.greedy.need(workload)),
         };
         if problem.nodes.is_empty()
             || self.layout.forbidden_by_loss(workload).is_some()
@@ -213,23 +216,32 @@ impl<'i, 'p> Placer<'i, 'p> {
         {
             return None;
         }
+        if let Some(others) = choice.beside() {
+            return choice.among_beside(index, others).map(|score| score.4);
+        }
+        self.said.clear();
+        self.said.resize(index.regions, None);
         let set = self.layout.instance.sets.of[workload];
         let named = choice.among_named();
-        let used = choice.among_used(index, set, named, &mut self.softs);
-        choice.among_empty(index, set, used, &self.softs).map(|score| score.4)
+        let used = choice.among_used(index, set, named, &mut self.said);
+        choice.among_empty(index, set, used, &mut self.said).map(|score| score.4)
     }
 }
+
+/// What one more in a region adds to the soft rules, or that it may not go there; nothing until that was asked.
+type Said = Option<Option<i64>>;
 
 /// One decision.
 struct Choice<'a, 'i, 'p> {
     layout: &'a Layout<'i, 'p>,
     greedy: &'a Greedy<'i, 'p>,
     asked: &'a Asked,
+    marks: &'a Marks,
     barred: Option<usize>,
     workload: usize,
     lenient: bool,
-    /// The fullness key of what one replica takes.
-    need: i64,
+    tightest: bool,
+    wanted: Wanted<'a>,
 }
 
 impl Choice<'_, '_, '_> {
@@ -254,6 +266,41 @@ impl Choice<'_, '_, '_> {
         best
     }
 
+    /// The workloads beside which alone this one may lie, if a rule says so now.
+    fn beside(&self) -> Option<&[usize]> {
+        let rule = &self.layout.instance.problem.constraints[self.asked.beside?].rule;
+        let Rule::Near { to, .. } = rule else { return None };
+        let waits = self.lenient && to.iter().any(|other| self.layout.missing(*other) > 0);
+        (!waits).then_some(to)
+    }
+
+    /// The best of the nodes on which some of `others` lies.
+    fn among_beside(&self, index: &Index, others: &[usize]) -> Option<Score> {
+        let (layout, workload, asked) = (self.layout, self.workload, self.asked);
+        let none_soft = [&asked.of_region[1], &asked.of_group, &asked.of_node[1], &asked.local];
+        // Then a score is known without asking any rule.
+        let plain = layout.away(workload) == 0 && none_soft.into_iter().all(Vec::is_empty);
+        let mut best: Option<Score> = None;
+        for (node, _) in others.iter().flat_map(|other| layout.nodes_of(*other)) {
+            if layout.away(workload) == 0 && !index.has(node, self.wanted.demand) {
+                continue;
+            }
+            let score = match (plain, self.tightest) {
+                (true, true) => (0, 0, 0, index.fit_of(&self.wanted, node), node),
+                (true, false) => self.greedy.score_given(layout, workload, node, 0),
+                _ => self.greedy.score(layout, workload, node),
+            };
+            if best.is_none_or(|best| score < best)
+                && !self.is_barred(node)
+                && layout.fits(workload, node)
+                && layout.forbidden_by(workload, node, self.lenient).is_none()
+            {
+                best = Some(score);
+            }
+        }
+        best
+    }
+
     /// While something is moved off a node, neither that node nor another broken one takes anything.
     fn is_barred(&self, node: usize) -> bool {
         self.barred.is_some_and(|barred| barred == node || self.layout.instance.broken_nodes[node])
@@ -267,16 +314,10 @@ impl Choice<'_, '_, '_> {
         rules.iter().any(breaks)
     }
 
-    /// Whether a node that has the resources may take one more.
+    /// Whether a node that has the resources may take one more, in a region where that is allowed.
     fn may_take(&self, node: usize) -> bool {
-        let spec = &self.layout.instance.problem.workloads[self.workload];
-        let crowded = spec.per_node_max.is_some_and(|max| {
-            let running = self.layout.instance.running_count(self.workload, node);
-            self.layout.count(self.workload, node) >= max.max(running)
-        });
-        !crowded
+        !self.marks.is_closed(self.workload, node)
             && !self.is_barred(node)
-            && self.layout.has_devices(self.workload, node)
             && !self.forbids(&self.asked.of_node[0], node)
     }
 
@@ -290,74 +331,53 @@ impl Choice<'_, '_, '_> {
         weighted.sum()
     }
 
-    /// The best of the nodes that hold something, and what each group's soft rules say.
-    fn among_used(
-        &self,
-        index: &mut Index,
-        set: usize,
-        mut best: Option<Score>,
-        softs: &mut Vec<Option<i64>>,
-    ) -> Option<Score> {
-        softs.clear();
-        softs.resize(index.groups.len(), None);
-        for at in 0..index.groups_of[set].len() {
-            let group = index.groups_of[set][at];
-            let node = index.groups[group].node;
-            if self.forbids(&self.asked.of_group[0], node) {
-                continue;
-            }
-            let soft = self.soft(&self.asked.of_group[1], node);
-            softs[group] = Some(soft);
-            if best.is_none_or(|best| soft.saturating_add(self.asked.floor) <= best.0) {
-                best = self.among_group(index, group, soft, best);
-            }
-        }
-        best
+    /// What one more in a group adds to the soft rules that are alike for all of it, unless a hard one forbids it.
+    fn says(&self, group: &Group, said: &mut [Said]) -> Option<i64> {
+        let asked = self.asked;
+        let region = *said[group.region].get_or_insert_with(|| {
+            let open = !self.forbids(&asked.of_region[0], group.node);
+            open.then(|| self.soft(&asked.of_region[1], group.node))
+        });
+        region.map(|soft| soft + self.soft(&asked.of_group, group.node))
     }
 
-    fn among_group(&self, index: &mut Index, group: usize, soft: i64, mut best: Option<Score>) -> Option<Score> {
-        let demand = &self.layout.instance.problem.workloads[self.workload].demand;
-        let tightest = self.greedy.fit() == Fit::Tightest;
-        let of_node = &self.asked.of_node[1];
-        let floor = soft.saturating_add(self.asked.floor);
-        let from = if tightest { self.need.saturating_sub(2) } else { i64::MIN };
-        let mut compared = 0;
-        index.walk(group, from, demand, |key, node| {
-            // No node from here on can be better than this.
-            let fit = if tightest { key.saturating_sub(self.need) } else { key };
-            if best.is_some_and(|best| (floor, 0, 0, fit, node) >= best) {
-                return Continue::No;
+    /// The best of the nodes that hold something.
+    fn among_used(&self, index: &mut Index, set: usize, best: Option<Score>, said: &mut [Said]) -> Option<Score> {
+        let mut seeking = Seeking { choice: self, soft: 0, floor: 0, dear: false, best };
+        for dear in [false, true] {
+            if dear && (self.asked.local.is_empty() || !self.marks.any_dear(self.workload)) {
+                break;
             }
-            if !self.may_take(node) {
-                return Continue::Yes;
+            seeking.dear = dear;
+            for at in 0..index.groups_of[set].len() {
+                let group = index.groups_of[set][at];
+                let Some(soft) = self.says(&index.groups[group], said) else { continue };
+                seeking.soft = soft;
+                seeking.floor = soft.saturating_add(self.asked.floor).saturating_add(i64::from(dear));
+                if seeking.best.is_none_or(|best| seeking.floor <= best.0) {
+                    index.walk(group, &self.wanted, &mut seeking);
+                }
             }
-            let plain = of_node.is_empty() && tightest && !self.layout.is_empty(node);
-            let score = if plain {
-                (soft, 0, 0, fit, node)
-            } else {
-                self.greedy.score_given(self.layout, self.workload, node, soft + self.soft(of_node, node))
-            };
-            best = Some(best.map_or(score, |best: Score| best.min(score)));
-            compared += 1;
-            if plain || compared >= COMPARED_MAX { Continue::No } else { Continue::Yes }
-        });
-        best
+        }
+        seeking.best
     }
 
     /// The best of the empty nodes, unless one that holds something is better anyway.
-    fn among_empty(&self, index: &Index, set: usize, mut best: Option<Score>, softs: &[Option<i64>]) -> Option<Score> {
+    fn among_empty(&self, index: &Index, set: usize, mut best: Option<Score>, said: &mut [Said]) -> Option<Score> {
         let (layout, workload) = (self.layout, self.workload);
-        let demand = &layout.instance.problem.workloads[workload].demand;
         for vacancy in &index.vacancies_of[set] {
-            let Some(soft) = softs[index.vacancies[*vacancy].group] else { continue };
-            let Some(first) = index.first_vacant(*vacancy).next() else { continue };
-            let floor =
-                soft.saturating_add(self.asked.floor).saturating_add(layout.soft_change_of_nodes(workload, first));
-            if best.is_some_and(|best| (floor, 0, 0) > (best.0, best.1, best.2)) || !index.has(first, demand) {
+            let kind = &index.vacancies[*vacancy];
+            let Some(soft) = self.says(&index.groups[kind.group], said) else { continue };
+            let floor = soft.saturating_add(self.asked.floor);
+            let beaten = |floor: i64, price: i64| best.is_some_and(|best| (floor, 0, price) > (best.0, best.1, best.2));
+            // Filling a node never mends a soft rule about nodes that the index knows.
+            if beaten(floor, kind.price_min) {
                 continue;
             }
-            if best
-                .is_some_and(|best| (floor, 0, self.greedy.price(layout, workload, first)) > (best.0, best.1, best.2))
+            let Some(first) = index.first_vacant(*vacancy).next() else { continue };
+            let floor = floor.saturating_add(layout.soft_change_of_nodes(workload, first));
+            if !index.has(first, self.wanted.demand)
+                || beaten(floor, self.greedy.price(layout, workload, first))
                 || layout.forbidden_by_pool(first).is_some()
             {
                 continue;
@@ -377,104 +397,68 @@ impl Choice<'_, '_, '_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Constraint, Node, Problem, Resource, Topology, Workload};
+/// The best node so far, while those of groups are shown.
+struct Seeking<'c, 'a, 'i, 'p> {
+    choice: &'c Choice<'a, 'i, 'p>,
+    /// What the group's soft rules say, and the least that any node in it can come to.
+    soft: i64,
+    floor: i64,
+    /// Whether the nodes are looked at that local soft rules make dearer, or the others.
+    dear: bool,
+    best: Option<Score>,
+}
 
-    struct Dice(u64);
-
-    impl Dice {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) % n.max(1)
-        }
+impl Visitor for Seeking<'_, '_, '_, '_> {
+    fn wants(&self, fit: i64, node: usize) -> bool {
+        self.best.is_none_or(|best| (self.floor, 0, 0, fit, node) < best)
     }
 
-    /// Machines of three sizes in three zones and forty racks, with rules of every kind that the index knows.
-    fn problem(seed: u64) -> Problem {
-        let dice = &mut Dice(seed);
-        let resource = |name: &str| Resource { name: name.into(), scale: 1, shapes: true, transient: false };
-        let nodes = 120;
-        let node = |n: usize| Node {
-            name: format!("n{n:03}"),
-            capacity: [vec![40, 80], vec![80, 80], vec![160, 400]][n % 3].clone(),
-            price_micros: [10, 15, 35][n % 3],
-            domains: vec![Some(n / 3 % 3), Some(n % 40), Some(n)],
-            ..Node::default()
+    fn see(&mut self, fit: i64, node: usize) -> Seen {
+        let Choice { layout, greedy, asked, marks, workload, .. } = self.choice;
+        if !self.choice.may_take(node) || marks.is_dear(*workload, node) != self.dear {
+            return Seen::PassedOver;
+        }
+        let of_node = &asked.of_node[1];
+        let plain = self.choice.tightest && of_node.is_empty() && !self.dear && !layout.is_empty(node);
+        let score = if plain {
+            (self.soft, 0, 0, fit, node)
+        } else {
+            let local = if self.dear { self.choice.soft(&asked.local, node) } else { 0 };
+            let soft = self.soft + self.choice.soft(of_node, node) + local;
+            greedy.score_given(layout, *workload, node, soft)
         };
-        let service = |w: usize| Workload {
-            name: format!("w{w:02}"),
-            demand: vec![1 + dice.below(20), 1 + dice.below(30)],
-            wanted: 4 + dice.below(20) as u32,
-            move_weight: 1,
-            eligible: (0..nodes).filter(|n| !w.is_multiple_of(4) || n % 3 == 2).collect(),
-            per_node_max: w.is_multiple_of(5).then_some(2),
-            ..Workload::default()
-        };
-        let workloads: Vec<Workload> = (0..20).map(service).collect();
-        let mut constraints = Vec::new();
-        for w in 0..workloads.len() {
-            let (topology, other, weight) = (dice.below(3) as usize, (w + 1) % workloads.len(), dice.below(2));
-            let rule = match dice.below(6) {
-                0 => Rule::Spread { workload: w, topology, max_skew: 1 },
-                1 => Rule::LimitPerDomain { workloads: vec![w, other], topology, limit: 3 },
-                2 => Rule::SeparateFrom { a: w, b: other, topology, limit: 0 },
-                3 => Rule::Near { workloads: vec![w], to: vec![other], topology },
-                4 => Rule::DistinctDomains { workloads: vec![w], topology, least: 3 },
-                _ => Rule::Survive { workload: w, topology, keep: 1 },
-            };
-            constraints.push(Constraint { rule, weight: (weight == 0).then_some(3) });
-        }
-        let domains = |many: usize| (0..many).map(|d| format!("d{d:03}")).collect();
-        let topology = |key: &str, many| Topology { key: key.into(), domains: domains(many) };
-        Problem {
-            resources: vec![resource("cpu"), resource("memory")],
-            topologies: vec![topology("zone", 3), topology("rack", 40), topology("node", nodes)],
-            nodes: (0..nodes).map(node).collect(),
-            workloads,
-            constraints,
-            ..Problem::default()
-        }
-    }
-
-    /// The best score of all nodes, looking at each.
-    fn scanned(placer: &Placer, workload: usize) -> Option<Score> {
-        let layout = &placer.layout;
-        let open = layout.instance.allowed[workload]
-            .iter()
-            .copied()
-            .filter(|node| layout.fits(workload, *node) && layout.forbidden_by(workload, *node, false).is_none());
-        open.map(|node| placer.greedy.score(layout, workload, node)).min()
-    }
-
-    #[test]
-    fn the_index_finds_what_looking_at_every_node_finds() {
-        for seed in 0..40 {
-            let problem = problem(seed);
-            assert_eq!(problem.validate(), Ok(()));
-            let instance = Instance::new(&problem);
-            for fit in [Fit::Tightest, Fit::Loosest] {
-                let mut placer = Placer::with(Greedy::new(&instance, fit), Layout::new(&instance, &[]));
-                let dice = &mut Dice(seed);
-                let mut placed = Vec::new();
-                for step in 0..600 {
-                    let workload = dice.below(20) as usize;
-                    let expected = scanned(&placer, workload);
-                    let found = placer.best(workload, false);
-                    let score = found.map(|node| placer.greedy.score(&placer.layout, workload, node));
-                    // Soft rules over many domains are compared on a bounded stretch; the cluster is smaller than that.
-                    assert_eq!(score, expected, "seed {seed}, {fit:?}, step {step}");
-                    if let Some(node) = found {
-                        placer.add(workload, node, 1);
-                        placed.push((workload, node));
-                    }
-                    if dice.below(4) == 0 && !placed.is_empty() {
-                        let (workload, node) = placed.swap_remove(dice.below(placed.len() as u64) as usize);
-                        placer.remove(workload, node);
-                    }
-                }
-            }
-        }
+        self.best = Some(self.best.map_or(score, |best| best.min(score)));
+        if plain { Seen::Enough } else { Seen::Compared }
     }
 }
+
+/// The first few open nodes of each cell.
+struct Gathering<'o> {
+    open: &'o dyn Fn(usize) -> bool,
+    each: usize,
+    left: usize,
+    nodes: Vec<(i64, usize)>,
+}
+
+impl Visitor for Gathering<'_> {
+    fn wants(&self, _: i64, _: usize) -> bool {
+        true
+    }
+
+    fn begin(&mut self) {
+        self.left = self.each;
+    }
+
+    fn see(&mut self, fit: i64, node: usize) -> Seen {
+        if !(self.open)(node) {
+            return Seen::PassedOver;
+        }
+        self.nodes.push((fit, node));
+        self.left -= 1;
+        if self.left == 0 { Seen::Enough } else { Seen::Compared }
+    }
+}
+
+#[cfg(test)]
+#[path = "placer_tests.rs"]
+mod tests;

@@ -199,6 +199,7 @@ impl<'i, 'p> Search<'i, 'p> {
                 search.squeeze(guide, searching.within(searching.remaining().mul_f64(SQUEEZE_PART)));
             }
             search.ruin_and_recreate(searching);
+            search.repack_devices(searching.within(searching.remaining().mul_f64(0.9)));
             search.neighbourhoods(searching);
             search.empty_nodes(searching);
         });

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 mod policies;
 
-pub use policies::{BestFit, DotProduct, Fragmentation, RandomFit, StrandedFit};
+pub use policies::{BestFit, DotProduct, Fragmentation, RandomFit, ScarceFit, StrandedFit};
 
 /// What is left of a machine. Two machines with equal room are interchangeable.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -198,6 +198,40 @@ impl Policy for Fragmentation {
     }
 }
 
+/// Best fit by what is scarce: what is left over of a resource counts by the fourth power of how scarce it is, as a part of the scarcest.
+///
+/// A resource of which there is enough hardly counts, so that machines are filled by the one that runs out, and among equals by the others. The power was
+/// chosen among 0, 1, 2 and 4 on the Azure packing trace with three kinds of server; a higher one is worse on kind 1.
+pub struct ScarceFit {
+    sizes: Sizes,
+    /// Per resource, what is left of it weighs so much.
+    weight: Vec<f64>,
+}
+
+impl ScarceFit {
+    /// Looks at the machines' sizes and the kinds of request; `wanted` weighs them, as for [`StrandedFit`].
+    pub fn new(problem: &Problem) -> ScarceFit {
+        let load = loads(problem);
+        let most = load.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
+        ScarceFit { sizes: Sizes::new(problem), weight: load.iter().map(|load| (load / most).powi(4)).collect() }
+    }
+}
+
+impl Policy for ScarceFit {
+    fn score(&mut self, _: &Room, _: WorkloadIdx, after: &Room) -> f64 {
+        // Devices, behind the resources, count in full.
+        let weight = self.weight.iter().copied().chain(std::iter::repeat(1.0));
+        self.sizes.of(after).zip(weight).map(|(left, weight)| left * weight).sum()
+    }
+}
+
+/// Per resource, how much of what there is is asked for.
+fn loads(problem: &Problem) -> Vec<f64> {
+    let asked = |r: usize| problem.workloads.iter().map(|w| f64::from(w.wanted) * w.demand[r] as f64).sum::<f64>();
+    let there = |r: usize| problem.nodes.iter().map(|node| node.capacity[r] as f64).sum::<f64>().max(1.0);
+    (0..problem.resources.len()).map(|r| asked(r) / there(r)).collect()
+}
+
 /// Best fit that spares what is scarce: of the resource that is asked for most, nothing should be left where the others have run out.
 ///
 /// In units of the largest machine, let s be the scarcest resource (the largest ratio of what is asked for to what there is) and ρ\[r\] how much of r is
@@ -214,9 +248,7 @@ impl StrandedFit {
     /// Looks at the machines' sizes and the kinds of request; `wanted` weighs them (by how many there are on average where they come and go).
     pub fn new(problem: &Problem) -> StrandedFit {
         let sizes = Sizes::new(problem);
-        let asked = |r: usize| problem.workloads.iter().map(|w| f64::from(w.wanted) * w.demand[r] as f64).sum::<f64>();
-        let there = |r: usize| problem.nodes.iter().map(|node| node.capacity[r] as f64).sum::<f64>().max(1.0);
-        let load: Vec<f64> = (0..problem.resources.len()).map(|r| asked(r) / there(r)).collect();
+        let load = loads(problem);
         let scarce = (0..load.len()).rev().max_by(|a, b| load[*a].total_cmp(&load[*b])).unwrap_or(0);
         let most = load.iter().copied().fold(f64::MIN_POSITIVE, f64::max);
         let beside = |(r, load): (usize, &f64)| if r == scarce { 0.0 } else { 1.6 * load / most };
@@ -233,5 +265,47 @@ impl StrandedFit {
 impl Policy for StrandedFit {
     fn score(&mut self, before: &Room, _: WorkloadIdx, after: &Room) -> f64 {
         self.sizes.of(after).sum::<f64>() + 12.0 * (self.stranded(after) - self.stranded(before))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Node, Resource, Workload};
+
+    /// Two machines, of which a request for (8, 1) leaves most of the ample resource on the first and most of the scarce one on the second.
+    fn problem() -> Problem {
+        let resource = |name: &str| Resource { name: name.into(), scale: 1, shapes: true, transient: false };
+        let machine = |(n, capacity): (usize, [u64; 2])| Node {
+            name: format!("n{n}"),
+            capacity: capacity.to_vec(),
+            ..Node::default()
+        };
+        let request = |(w, (demand, wanted)): (usize, ([u64; 2], u32))| Workload {
+            name: format!("w{w}"),
+            demand: demand.to_vec(),
+            wanted,
+            move_weight: 1,
+            eligible: vec![0, 1],
+            ..Workload::default()
+        };
+        Problem {
+            resources: vec![resource("ample"), resource("scarce")],
+            nodes: [[100, 60], [60, 80]].into_iter().enumerate().map(machine).collect(),
+            workloads: [([8, 1], 1), ([10, 20], 6)].into_iter().enumerate().map(request).collect(),
+            ..Problem::default()
+        }
+    }
+
+    #[test]
+    fn scarce_fit_fills_the_machine_with_less_of_what_runs_out() {
+        let problem = problem();
+        assert_eq!(problem.validate(), Ok(()));
+        let mut online = Online::new(&problem);
+        let seat = online.place(0, &mut ScarceFit::new(&problem));
+        assert_eq!(seat.map(|seat| seat.node), Some(0));
+        let mut online = Online::new(&problem);
+        let seat = online.place(0, &mut BestFit::new(&problem));
+        assert_eq!(seat.map(|seat| seat.node), Some(1));
     }
 }
