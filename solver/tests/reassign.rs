@@ -33,7 +33,7 @@ fn soft(problem: &Problem, at: &[usize]) -> u128 {
 }
 
 fn limits(steps_max: u64, threads: usize, seed: u64) -> ReassignLimits {
-    ReassignLimits { time: Duration::from_secs(600), steps_max, threads, seed }
+    ReassignLimits { time: Duration::from_secs(600), steps_max, threads, seed, clock: None }
 }
 
 /// The engine's answer, which the judges accept and cost as the oracle does.
