@@ -17,8 +17,12 @@ const STEPS_MIN: u64 = 1 << 10;
 const STEPS_MIN_SHARED: u64 = 1 << 15;
 /// Where the temperature starts, as a share of the largest size, and where it ends: in units of cost, or as a share of the start.
 const HOT_SHARE: f64 = 0.3;
-const COLD: f64 = 100.0;
+const COLD: f64 = 20.0;
 const COLD_SHARE: f64 = 1e-3;
+/// A walk is frozen when its cost is above the lower bound by no more than so many times what it is in the end; later walks end at this
+/// share of the temperature at which the best so far froze.
+const FROZEN: f64 = 1.02;
+const BELOW_FROZEN: f64 = 0.25;
 /// The share of a walk after which only what is no worse is accepted.
 const QUENCH: f64 = 0.97;
 /// With so many processes threads work on parts of one assignment; with fewer, which have rules with each other across most of the machines,
@@ -34,15 +38,18 @@ struct Kind {
     may_lack: bool,
 }
 
-/// Short trials favour much attachment more than long walks do.
-const KINDS_OF_MANY: &[Kind] = &[Kind { attachment: 0.3, may_lack: false }, Kind { attachment: 1.0, may_lack: false }];
-const TRIAL_OF_MANY: f64 = 0.12;
+/// Short trials favour much attachment more than long walks do: it comes first, for later trials know better how cold to become.
+const KINDS_OF_MANY: &[Kind] = &[
+    Kind { attachment: 2.0, may_lack: false },
+    Kind { attachment: 1.0, may_lack: false },
+    Kind { attachment: 0.3, may_lack: false },
+];
 const KINDS_OF_FEW: &[Kind] = &[
     Kind { attachment: 0.3, may_lack: true },
     Kind { attachment: 0.0, may_lack: true },
     Kind { attachment: 0.0, may_lack: false },
 ];
-const TRIAL_OF_FEW: f64 = 0.08;
+const TRIAL: f64 = 0.08;
 /// Time paces a search that is also limited in steps only when it is so much ahead of them: otherwise no two runs would be alike.
 const AHEAD: f64 = 1.25;
 const AHEAD_LEAST: f64 = 0.02;
@@ -97,15 +104,16 @@ fn independent<const D: usize>(dense: &Dense<D>, limits: &ReassignLimits, clock:
 fn alone<const D: usize>(dense: &Dense<D>, limits: &ReassignLimits, clock: Clock) -> (f64, Vec<u32>) {
     let mut search = Search::new(dense, limits, clock);
     let is_many = dense.processes >= MANY;
-    let (kinds, trial) = if is_many { (KINDS_OF_MANY, TRIAL_OF_MANY) } else { (KINDS_OF_FEW, TRIAL_OF_FEW) };
-    let (mut kind, mut lowest) = (kinds[0], f64::INFINITY);
+    let kinds = if is_many { KINDS_OF_MANY } else { KINDS_OF_FEW };
+    let (mut kind, mut lowest, mut cold) = (kinds[0], f64::INFINITY, search.cold);
     for (tried, candidate) in (1u32..).zip(kinds) {
-        let cost = search.cool(*candidate, f64::from(tried) * trial);
-        if cost < lowest {
-            (kind, lowest) = (*candidate, cost);
+        let cooled = search.cool(*candidate, cold, f64::from(tried) * TRIAL);
+        if cooled.lowest < lowest {
+            (kind, lowest) = (*candidate, cooled.lowest);
+            cold = search.cold.max(BELOW_FROZEN * cooled.frozen);
         }
     }
-    search.cool(kind, 1.0);
+    search.cool(kind, cold, 1.0);
     (search.best_cost, search.best)
 }
 
@@ -118,9 +126,22 @@ struct Search<'a, const D: usize> {
     clock: Clock,
     threads: usize,
     random: Random,
+    bound: f64,
+    /// The highest and the lowest temperature.
+    hot: f64,
+    cold: f64,
     steps: u64,
     best_cost: f64,
     best: Vec<u32>,
+}
+
+/// What a walk found.
+#[derive(Debug, Clone, Copy)]
+struct Cooled {
+    /// The lowest cost on the way of what lacked no room.
+    lowest: f64,
+    /// The temperature at which it froze.
+    frozen: f64,
 }
 
 /// What holds for one round.
@@ -133,14 +154,19 @@ struct Round {
 
 impl<'a, const D: usize> Search<'a, D> {
     fn new(dense: &'a Dense<D>, limits: &'a ReassignLimits, clock: Clock) -> Search<'a, D> {
+        let sized = part::by_size(dense);
+        let hot = HOT_SHARE * sized[0].0.max(1.0);
         Search {
             dense,
-            sized: part::by_size(dense),
+            sized,
             thresholds: Thresholds::new(),
             limits,
             clock,
             threads: limits.threads.clamp(1, (dense.machines / part::MACHINES_MIN).max(1)),
             random: Random::new(limits.seed),
+            bound: dense.bound(),
+            hot,
+            cold: COLD.min(COLD_SHARE * hot),
             steps: 0,
             best_cost: State::new(dense, &dense.home).cost,
             best: dense.home.clone(),
@@ -153,11 +179,10 @@ impl<'a, const D: usize> Search<'a, D> {
         if time >= 1.0 || time > AHEAD * steps + AHEAD_LEAST { time } else { steps }
     }
 
-    /// One walk from what runs now, from hot to cold, until `end` of the whole search is over. Returns the lowest cost on the way of what
-    /// lacks no room.
-    fn cool(&mut self, kind: Kind, end: f64) -> f64 {
-        let hot = HOT_SHARE * self.sized[0].0.max(1.0);
-        let cold = COLD.min(COLD_SHARE * hot);
+    /// One walk from what runs now, from hot to `cold`, until `end` of the whole search is over.
+    fn cool(&mut self, kind: Kind, cold: f64, end: f64) -> Cooled {
+        let hot = self.hot;
+        let mut costs = Vec::new();
         let fewest = if self.threads == 1 { STEPS_MIN } else { STEPS_MIN_SHARED };
         let per_round = fewest.max(STEPS_PER_PROCESS * self.dense.processes as u64);
         let mut prices = kind.may_lack.then(|| Prices::new(self.dense, hot));
@@ -167,7 +192,9 @@ impl<'a, const D: usize> Search<'a, D> {
         loop {
             let done = (self.progress() - begin) / (end - begin);
             if done >= 1.0 || begin >= end {
-                return lowest;
+                let is_high = |(_, cost): &&(f64, f64)| cost - self.bound > FROZEN * (lowest - self.bound);
+                let frozen = costs.iter().rev().find(is_high).map_or(hot, |(temperature, _)| *temperature);
+                return Cooled { lowest, frozen };
             }
             let temperature = if done < QUENCH { hot * (cold / hot).powf(done / QUENCH) } else { 0.0 };
             if let Some(prices) = &mut prices {
@@ -177,6 +204,7 @@ impl<'a, const D: usize> Search<'a, D> {
             let steps = per_round.min(self.limits.steps_max - self.steps);
             state = self.round(state, Round { temperature, attachment: kind.attachment, steps });
             self.steps += steps;
+            costs.push((temperature, state.cost));
             if state.cost < lowest && state.lacking() == [0; D] {
                 lowest = state.cost;
                 if lowest < self.best_cost {
