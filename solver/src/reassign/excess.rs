@@ -13,10 +13,10 @@ const LACKING_PERCENT: f64 = 4.0;
 const END: f64 = 0.85;
 /// How fast prices follow: per machine too many, and after the end per machine that lacks.
 const GAIN: f64 = 0.02;
-const GAIN_AT_END: f64 = 0.04;
+const GAIN_AT_END: f64 = 0.2;
 const CHANGE_MAX: f64 = 0.3;
 /// The least price of a process of mean need, in temperatures.
-const LEAST: f64 = 1.0;
+const LEAST: f64 = 0.1;
 
 /// The prices of a walk.
 #[derive(Debug, Clone)]
