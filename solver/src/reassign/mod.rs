@@ -27,7 +27,11 @@
 //! ```
 //!
 //! A step's change of cost takes two machines' dimensions to judge, 20 to 70 nanoseconds. Threads work on different machines of one
-//! assignment instead of on two assignments ([`part`]), so that two of them make one walk twice as long.
+//! assignment instead of on two assignments ([`part`]), so that two of them make one walk twice as long. Where processes are few, each
+//! thread has a walk of its own.
+//!
+//! How attached processes are to where they run ([`anneal`]), whether machines may lack room on the way ([`excess`]), and where walks freeze
+//! differs between problems, so short walks try it ([`search`]) before the long one.
 //!
 //! The answer depends on the seed, the number of threads and the number of steps, on nothing else, unless time ends the search.
 
