@@ -9,6 +9,7 @@ mod instance;
 
 use hyphae_solver::*;
 use instance::{Balance, Instance, Machine, Process, Service};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The worked example of the challenge's definition.
@@ -33,7 +34,7 @@ fn soft(problem: &Problem, at: &[usize]) -> u128 {
 }
 
 fn limits(steps_max: u64, threads: usize, seed: u64) -> ReassignLimits {
-    ReassignLimits { time: Duration::from_secs(600), steps_max, threads, seed }
+    ReassignLimits { time: Duration::from_secs(600), steps_max, threads, seed, clock: None }
 }
 
 /// The engine's answer, which the judges accept and cost as the oracle does.
@@ -175,6 +176,17 @@ fn threads_keep_the_rules_of_groups_that_several_of_them_share() {
         tried += 1;
     }
     assert!(tried >= 20, "only {tried} instances");
+}
+
+#[test]
+fn a_clock_of_the_callers_own_ends_the_search() {
+    static LOOKS: AtomicU64 = AtomicU64::new(0);
+    let instance = Instance::parse(&numbers(EXAMPLE), &[0, 3, 0]).unwrap();
+    let clock = || Duration::from_secs(LOOKS.fetch_add(1, Ordering::Relaxed));
+    let own = ReassignLimits { clock: Some(clock), ..limits(u64::MAX, 1, 1) };
+    assert_eq!(reassigned(&instance, &own), [0, 2, 1]);
+    let looks = LOOKS.load(Ordering::Relaxed);
+    assert!((600..700).contains(&looks), "600 s by that clock are {looks} looks");
 }
 
 #[test]

@@ -99,17 +99,22 @@ impl<'t, 'a, const D: usize> Walk<'t, 'a, D> {
         } else {
             self.part.machines[self.random.below(self.part.machines.len())] as usize
         };
+        if from as usize == machine {
+            return;
+        }
         let accept = accept - self.detaching(process, machine);
-        if from as usize == machine
-            || !self.state.fits(process, machine)
-            || self.state.shift_delta(process, machine) > accept + self.state.dense.most_price
-            || !self.state.rules_allow(process, machine, &self.part)
-        {
+        let most = accept + self.state.dense.most_price;
+        let delta = self.state.shift_delta(process, machine);
+        if delta > most + self.state.relief(from as usize, machine) {
+            return;
+        }
+        let excess = self.state.shift_excess(process, machine);
+        if delta + excess > most || !self.state.rules_allow(process, machine, &self.part) {
             return;
         }
         let before = self.state.cost;
         self.state.apply(process, machine);
-        if self.state.cost - before > accept {
+        if self.state.cost - before + excess > accept {
             self.state.apply(process, from as usize);
         }
     }
@@ -122,23 +127,34 @@ impl<'t, 'a, const D: usize> Walk<'t, 'a, D> {
         let other = low + self.random.below(high - low + 1);
         let (a, b) = (self.part.order[rank] as usize, self.part.order[other] as usize);
         let (at_a, at_b) = (self.state.at[a] as usize, self.state.at[b] as usize);
+        if at_a == at_b {
+            return;
+        }
         let accept = accept - self.detaching(a, at_b) - self.detaching(b, at_a);
-        if at_a == at_b
-            || self.state.swap_delta(a, b) > accept + 2.0 * self.state.dense.most_price
-            || !self.state.fits_instead(a, b, at_b)
-            || !self.state.fits_instead(b, a, at_a)
-            || !self.state.rules_allow(a, at_b, &self.part)
-        {
+        let most = accept + 2.0 * self.state.dense.most_price;
+        let delta = self.state.swap_delta(a, b);
+        if delta > most + self.state.relief(at_a, at_b) {
+            return;
+        }
+        let excess = self.state.swap_excess(a, b);
+        if delta + excess > most {
+            return;
+        }
+        // Of a counter that has both, nothing changes; where all have both, there is nothing to ask.
+        let is_alike = self.state.dense.counters_of(a) == self.state.dense.counters_of(b)
+            && self.state.dense.may_enter(a, at_b)
+            && self.state.dense.may_enter(b, at_a);
+        if !is_alike && !self.state.rules_allow(a, at_b, &self.part) {
             return;
         }
         let before = self.state.cost;
         self.state.apply(a, at_b);
-        if !self.state.rules_allow(b, at_a, &self.part) {
+        if !is_alike && !self.state.rules_allow(b, at_a, &self.part) {
             self.state.apply(a, at_a);
             return;
         }
         self.state.apply(b, at_a);
-        if self.state.cost - before > accept {
+        if self.state.cost - before + excess > accept {
             self.state.apply(b, at_b);
             self.state.apply(a, at_a);
         }

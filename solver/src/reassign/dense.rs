@@ -296,6 +296,14 @@ impl<const D: usize> Dense<D> {
         })
     }
 
+    /// No assignment costs less: each dimension over all machines at once, for max(0, ·) is convex.
+    pub(super) fn bound(&self) -> f64 {
+        let over = |d: usize| -> f64 {
+            self.over_empty.iter().map(|over| over[d]).sum::<f64>() + self.need.iter().map(|need| need[d]).sum::<f64>()
+        };
+        (0..D).map(|d| self.price[d] * over(d).max(0.0)).sum()
+    }
+
     #[inline]
     pub(super) fn counters_of(&self, process: usize) -> &[u32] {
         &self.counter_of[self.counter_start[process] as usize..self.counter_start[process + 1] as usize]

@@ -17,6 +17,9 @@ use super::random::Random;
 use super::state::State;
 use std::collections::BTreeMap;
 
+/// A part has at least so many machines.
+pub(super) const MACHINES_MIN: usize = 4;
+
 /// What a part may do with a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lock {

@@ -2,9 +2,11 @@
 //! dimensions only (and on the rules of the processes that it moves).
 
 use super::dense::{Dense, NONE, Row};
+use super::excess::charge;
 use super::part::{Change, Part};
 
-/// A complete assignment that keeps every hard condition. Only [`State::apply`] changes it.
+/// A complete assignment that keeps every hard condition, save that machines may lack room while that has a price. Only [`State::apply`]
+/// changes it.
 #[derive(Debug, Clone)]
 pub(super) struct State<'a, const D: usize> {
     pub(super) dense: &'a Dense<D>,
@@ -22,8 +24,12 @@ pub(super) struct State<'a, const D: usize> {
     /// How many groups have so many moved.
     groups_with: Vec<u32>,
     most_moved: usize,
-    /// The whole cost.
+    /// The whole cost, without what is paid for excess.
     pub(super) cost: f64,
+    /// Price of a unit of room below zero; `None`: there must be none.
+    excess_price: Option<Row<D>>,
+    /// What the excess of each machine costs.
+    excess_cost: Vec<f64>,
 }
 
 /// Σ price · max(0, over + sign · need).
@@ -42,11 +48,6 @@ fn cost_with<const D: usize>(price: &Row<D>, over: &Row<D>, sign: f64, need: &Ro
 }
 
 impl<'a, const D: usize> State<'a, D> {
-    /// The assignment as it is now.
-    pub(super) fn at_home(dense: &'a Dense<D>) -> State<'a, D> {
-        State::new(dense, &dense.home)
-    }
-
     /// Any assignment; it must keep the hard conditions for what follows to do so.
     pub(super) fn new(dense: &'a Dense<D>, at: &[u32]) -> State<'a, D> {
         let mut state = State {
@@ -61,6 +62,8 @@ impl<'a, const D: usize> State<'a, D> {
             groups_with: vec![0; dense.processes + 1],
             most_moved: 0,
             cost: 0.0,
+            excess_price: None,
+            excess_cost: vec![0.0; dense.machines],
         };
         for (process, machine) in at.iter().enumerate() {
             state.enter(process, *machine as usize);
@@ -109,28 +112,60 @@ impl<'a, const D: usize> State<'a, D> {
         if self.dense.home[process] as usize == machine { &self.dense.gives_back } else { &[1.0; D] }
     }
 
-    /// Whether there is room for `process` on `machine`, where it is not.
-    #[inline]
-    pub(super) fn fits(&self, process: usize, machine: usize) -> bool {
-        let (need, share, room) = (&self.dense.need[process], self.share(process, machine), &self.room[machine]);
-        let mut fits = true;
-        for d in 0..D {
-            fits &= need[d] * share[d] <= room[d];
+    /// From now on room may be lacking, at these prices; `None`: it may not, and is not.
+    pub(super) fn price_excess(&mut self, prices: Option<Row<D>>) {
+        self.excess_price = prices;
+        for (cost, room) in self.excess_cost.iter_mut().zip(&self.room) {
+            *cost = prices.map_or(0.0, |prices| charge(&prices, room, &[0.0; D]));
         }
-        fits
     }
 
-    /// Whether there is room on `machine` for `enters` once `leaves` has left it.
+    /// Per dimension, the machines that lack room.
+    pub(super) fn lacking(&self) -> [usize; D] {
+        std::array::from_fn(|d| self.room.iter().filter(|room| room[d] < 0.0).count())
+    }
+
+    /// What excess would cost more if `machine` got `more` room: infinite where there would be excess that must not be.
     #[inline]
-    pub(super) fn fits_instead(&self, enters: usize, leaves: usize, machine: usize) -> bool {
+    fn excess_delta(&self, machine: usize, more: &Row<D>) -> f64 {
+        let room = &self.room[machine];
+        match &self.excess_price {
+            Some(prices) => charge(prices, room, more) - self.excess_cost[machine],
+            None if (0..D).fold(true, |fits, d| fits & (room[d] + more[d] >= 0.0)) => 0.0,
+            None => f64::INFINITY,
+        }
+    }
+
+    /// Change of what excess costs when `process` goes to `machine`; infinite when it does not fit and must.
+    #[inline]
+    pub(super) fn shift_excess(&self, process: usize, machine: usize) -> f64 {
+        let (need, from) = (&self.dense.need[process], self.at[process] as usize);
+        let taken = self.share(process, machine);
+        let entered = self.excess_delta(machine, &std::array::from_fn(|d| -need[d] * taken[d]));
+        if self.excess_cost[from] == 0.0 {
+            return entered;
+        }
+        let given = self.share(process, from);
+        entered + self.excess_delta(from, &std::array::from_fn(|d| need[d] * given[d]))
+    }
+
+    /// Change of what excess costs when two processes change places; infinite when they do not fit and must.
+    #[inline]
+    pub(super) fn swap_excess(&self, a: usize, b: usize) -> f64 {
+        self.instead_excess(a, b, self.at[b] as usize) + self.instead_excess(b, a, self.at[a] as usize)
+    }
+
+    #[inline]
+    fn instead_excess(&self, enters: usize, leaves: usize, machine: usize) -> f64 {
         let (need, share) = (&self.dense.need[enters], self.share(enters, machine));
         let (freed, freed_share) = (&self.dense.need[leaves], self.share(leaves, machine));
-        let room = &self.room[machine];
-        let mut fits = true;
-        for d in 0..D {
-            fits &= need[d] * share[d] - freed[d] * freed_share[d] <= room[d];
-        }
-        fits
+        self.excess_delta(machine, &std::array::from_fn(|d| freed[d] * freed_share[d] - need[d] * share[d]))
+    }
+
+    /// The most that a step could save of what excess costs on these machines.
+    #[inline]
+    pub(super) fn relief(&self, a: usize, b: usize) -> f64 {
+        self.excess_cost[a] + self.excess_cost[b]
     }
 
     /// Change of cost when `process` goes to `machine`, save for the rule about the most moved group.
@@ -199,6 +234,9 @@ impl<'a, const D: usize> State<'a, D> {
             let cost = cost_with(&dense.price, &self.over[changed], 0.0, &[0.0; D]);
             self.cost += cost - self.use_cost[changed];
             self.use_cost[changed] = cost;
+            if let Some(prices) = &self.excess_price {
+                self.excess_cost[changed] = charge(prices, &self.room[changed], &[0.0; D]);
+            }
         }
         self.cost += dense.moving(process, machine) - dense.moving(process, from);
         for &c in dense.counters_of(process) {
@@ -244,6 +282,6 @@ impl<'a, const D: usize> State<'a, D> {
             && self.groups_with == fresh.groups_with
             && self.most_moved == fresh.most_moved
             && near(self.cost, fresh.cost)
-            && self.room.iter().flatten().all(|room| *room >= 0.0)
+            && (self.excess_price.is_some() || self.lacking() == [0; D])
     }
 }
