@@ -14,6 +14,8 @@ use crate::{Placed, Tier};
 
 /// More is open at first than what the guide fills, by this part of what all replicas are worth.
 const MORE_IN_ALL: f64 = 0.03;
+/// Where not even that is enough, doubled up to this, the search goes down from the best placement so far.
+const MORE_MAX: f64 = 0.1;
 /// Steps of the shortest annealing for each replica and node.
 const STEPS: u64 = 50;
 /// The descent to what a guide needs ends when it is to go by less than this part of the way.
@@ -74,15 +76,19 @@ impl<'i, 'p> Search<'i, 'p> {
                 let Some(board) = self.board(placed) else { return };
                 squeeze = Squeeze::new(board, open.clone(), &worth, false, chance.roll());
                 part /= 3.0;
-            } else {
-                more *= 2.0;
-                let open = ladder.start(instance, &worth, more);
-                if open.len() <= squeeze.open.len() {
-                    return;
-                }
-                let Some(again) = dealt(self, open) else { return };
+            } else if more < MORE_MAX {
+                (more, longer) = (more * 2.0, longer + 1);
+                let Some(again) = dealt(self, ladder.start(instance, &worth, more)) else { return };
                 squeeze = again;
                 continue;
+            } else if !self.is_short() {
+                // Down from what there is.
+                let Some(board) = self.board(&self.best) else { return };
+                let open: Vec<usize> = board.filled().iter().map(|node| *node as usize).collect();
+                reached = Some((self.best.clone(), open.clone()));
+                squeeze = Squeeze::new(board, open, &worth, false, chance.roll());
+            } else {
+                return;
             }
             longer = 1;
             if part > PART_MIN && ladder.descend(&mut squeeze, part) > 0 {

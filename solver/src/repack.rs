@@ -8,6 +8,7 @@
 //! Fed by the best placement. Moved are replicas without rules that do not run yet; everything else stays where it is. With rules about nodes nothing is
 //! done. Steps are counted, not timed, so that equal problems give equal answers unless the deadline shortens a round.
 
+use crate::chance::Chance;
 use crate::deadline::Deadline;
 use crate::instance::Instance;
 use crate::layout::Layout;
@@ -62,28 +63,6 @@ impl Search<'_, '_> {
     }
 }
 
-/// splitmix64 (Steele, Lea, Flood 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (((self.roll() >> 32) * n as u64) >> 32) as usize
-    }
-
-    /// Between 0 and 1.
-    fn part(&mut self) -> f64 {
-        (self.roll() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
 /// A replica that may be moved: its workload, and the devices of its node that it takes, or takes a share of.
 type Pod = (u32, u64);
 
@@ -126,7 +105,7 @@ struct Repack<'i, 'p> {
     short: Vec<u32>,
     least: Vec<u32>,
     found: Option<Vec<Placed>>,
-    dice: Dice,
+    chance: Chance,
 }
 
 impl<'i, 'p> Repack<'i, 'p> {
@@ -158,7 +137,7 @@ impl<'i, 'p> Repack<'i, 'p> {
             short: vec![0; ranks.len()],
             least: Vec::new(),
             found: None,
-            dice: Dice(seed),
+            chance: Chance::new((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
         };
         repack.read(placed)?;
         repack.least = repack.short.clone();
@@ -306,7 +285,7 @@ impl<'i, 'p> Repack<'i, 'p> {
         let mut best: Option<(f64, usize, u64, f64)> = None;
         for node in nodes.iter().copied() {
             let Some(mask) = self.place_on(workload as usize, node) else { continue };
-            if self.dice.part() < BLINK {
+            if self.chance.part() < BLINK {
                 continue;
             }
             self.change(workload as usize, node, mask, true);
@@ -351,7 +330,7 @@ impl<'i, 'p> Repack<'i, 'p> {
 
     /// Clears some nodes and fills them again.
     fn step(&mut self, temperature: f64) {
-        let sharing = self.shares && self.dice.part() < SHARING;
+        let sharing = self.shares && self.chance.part() < SHARING;
         let nodes = self.choose(sharing);
         let saved: Vec<Room> = nodes.iter().map(|node| self.rooms[*node].clone()).collect();
         let mut pool = self.clear(&nodes, sharing);
@@ -362,7 +341,7 @@ impl<'i, 'p> Repack<'i, 'p> {
         let weigh = |workloads: &[u32]| workloads.iter().map(|workload| self.weight[*workload as usize]).sum::<f64>();
         let before = weigh(&guests) + saved.iter().map(|room| room.energy).sum::<f64>();
         let after = weigh(&failed) + nodes.iter().map(|node| self.rooms[*node].energy).sum::<f64>();
-        if after > before && self.dice.part() >= f64::exp((before - after) / temperature) {
+        if after > before && self.chance.part() >= f64::exp((before - after) / temperature) {
             nodes.into_iter().zip(saved).for_each(|(node, room)| self.rooms[node] = room);
             self.waiting.extend(guests);
             return;
@@ -377,7 +356,7 @@ impl<'i, 'p> Repack<'i, 'p> {
         let many = self.waiting.len().min(TRIED_MAX);
         let mut guests = Vec::with_capacity(many);
         for _ in 0..many {
-            let at = self.dice.below(self.waiting.len());
+            let at = self.chance.below(self.waiting.len());
             guests.push(self.waiting.swap_remove(at));
         }
         guests
@@ -386,10 +365,10 @@ impl<'i, 'p> Repack<'i, 'p> {
     /// The order in which what was cleared and what waits are put back: roughly by size, the largest first; what waits in between, or behind, or, the
     /// smallest first, in front, and then the largest that was cleared behind all, so that it gives way to many small ones.
     fn order(&mut self, pool: &mut Vec<(f64, u32)>, guests: &[u32]) {
-        let noise = [0.0, 0.1, 0.3, 1.0][self.dice.below(4)];
-        let way = self.dice.below(4);
+        let noise = [0.0, 0.1, 0.3, 1.0][self.chance.below(4)];
+        let way = self.chance.below(4);
         for entry in pool.iter_mut() {
-            entry.0 = -self.size[entry.1 as usize] * (1.0 + noise * self.dice.part());
+            entry.0 = -self.size[entry.1 as usize] * (1.0 + noise * self.chance.part());
         }
         if way == 0 {
             let size = |(_, workload): &&mut (f64, u32)| self.size[*workload as usize];
@@ -401,7 +380,7 @@ impl<'i, 'p> Repack<'i, 'p> {
             let size = self.size[*workload as usize];
             let place = match way {
                 0 => size - 1e6,
-                1 => -size * (1.0 + noise * self.dice.part()),
+                1 => -size * (1.0 + noise * self.chance.part()),
                 _ => 1.0 + size,
             };
             pool.push((place, *workload));
@@ -412,16 +391,16 @@ impl<'i, 'p> Repack<'i, 'p> {
     /// Some nodes, mostly such as something that waits may go to; to share devices in another way, those with much left on shared ones.
     fn choose(&mut self, sharing: bool) -> Vec<usize> {
         let (least, more) = if sharing { NODES_SHARING } else { NODES };
-        let many = (least + self.dice.below(more)).min(self.rooms.len());
-        let guest = self.waiting[self.dice.below(self.waiting.len())] as usize;
+        let many = (least + self.chance.below(more)).min(self.rooms.len());
+        let guest = self.waiting[self.chance.below(self.waiting.len())] as usize;
         let mut nodes = Vec::with_capacity(many);
         for attempt in 0..60 {
-            let mut node = self.dice.below(self.rooms.len());
+            let mut node = self.chance.below(self.rooms.len());
             if sharing {
-                let other = self.dice.below(self.rooms.len());
+                let other = self.chance.below(self.rooms.len());
                 node = if self.gaps(other) > self.gaps(node) { other } else { node };
             }
-            let any = attempt >= 30 || self.dice.below(4) == 0;
+            let any = attempt >= 30 || self.chance.below(4) == 0;
             if (any || self.instance.is_allowed(guest, node)) && !nodes.contains(&node) {
                 nodes.push(node);
                 if nodes.len() == many {
@@ -444,13 +423,13 @@ impl<'i, 'p> Repack<'i, 'p> {
 
     /// Takes all that may be moved off some nodes, or a part of it; to share devices in another way, all that takes no whole ones.
     fn clear(&mut self, nodes: &[usize], sharing: bool) -> Vec<(f64, u32)> {
-        let kept = if sharing { 0.0 } else { [0.0, 0.0, 0.3, 0.6][self.dice.below(4)] };
+        let kept = if sharing { 0.0 } else { [0.0, 0.0, 0.3, 0.6][self.chance.below(4)] };
         let mut pool = Vec::new();
         for node in nodes.iter().copied() {
             for (workload, mask) in std::mem::take(&mut self.rooms[node].pods) {
                 let device = self.instance.problem.workloads[workload as usize].device;
                 let whole = device.is_some_and(|demand| matches!(demand.take, DeviceTake::Whole(_)));
-                if sharing && whole || self.dice.part() < kept {
+                if sharing && whole || self.chance.part() < kept {
                     self.rooms[node].pods.push((workload, mask));
                 } else {
                     self.change(workload as usize, node, mask, false);
