@@ -16,6 +16,8 @@ use crate::{Placed, Tier};
 const MORE_IN_ALL: f64 = 0.03;
 /// Where not even that is enough, doubled up to this, the search goes down from the best placement so far.
 const MORE_MAX: f64 = 0.1;
+/// What all replicas together ask for of a resource, at most.
+const AMOUNT_MAX: u128 = 1 << 61;
 /// Steps of the shortest annealing for each replica and node.
 const STEPS: u64 = 50;
 /// The descent to what a guide needs ends when it is to go by less than this part of the way.
@@ -32,7 +34,7 @@ impl<'i, 'p> Search<'i, 'p> {
         let pinned = !problem.current.is_empty();
         let (worth, open) = (Worth::new(problem, deadline), (0..problem.nodes.len()).collect());
         let Some(board) = self.board(&self.best) else { return };
-        let mut squeeze = Squeeze::new(board, open, &worth, pinned, SEED);
+        let mut squeeze = Squeeze::new(board, open, &worth, (pinned, SEED), deadline);
         let soft = self.least_soft();
         for longer in PLACING {
             squeeze.anneal(self.steps() << longer, soft, deadline);
@@ -60,7 +62,7 @@ impl<'i, 'p> Search<'i, 'p> {
         let dealt = |search: &Self, open: Vec<usize>| {
             let mut board = search.board(&[])?;
             guide.deal(&mut board, &worth.order());
-            Some(Squeeze::new(board, open, &worth, false, SEED))
+            Some(Squeeze::new(board, open, &worth, (false, SEED), deadline))
         };
         let Some(mut squeeze) = dealt(self, ladder.start(instance, &worth, more)) else { return };
         while !deadline.passed() {
@@ -74,7 +76,7 @@ impl<'i, 'p> Search<'i, 'p> {
                 reached = Some((placed, squeeze.open.clone()));
             } else if let Some((placed, open)) = &reached {
                 let Some(board) = self.board(placed) else { return };
-                squeeze = Squeeze::new(board, open.clone(), &worth, false, chance.roll());
+                squeeze = Squeeze::new(board, open.clone(), &worth, (false, chance.roll()), deadline);
                 part /= 3.0;
             } else if more < MORE_MAX {
                 (more, longer) = (more * 2.0, longer + 1);
@@ -86,7 +88,7 @@ impl<'i, 'p> Search<'i, 'p> {
                 let Some(board) = self.board(&self.best) else { return };
                 let open: Vec<usize> = board.filled().iter().map(|node| *node as usize).collect();
                 reached = Some((self.best.clone(), open.clone()));
-                squeeze = Squeeze::new(board, open, &worth, false, chance.roll());
+                squeeze = Squeeze::new(board, open, &worth, (false, chance.roll()), deadline);
             } else {
                 return;
             }
@@ -106,8 +108,15 @@ impl<'i, 'p> Search<'i, 'p> {
         }
     }
 
+    /// A board that may hold all replicas on one node; nothing where that is too much for its numbers.
     pub(crate) fn board(&self, placed: &[Placed]) -> Option<Board<'i, 'p>> {
-        Board::new(self.instance, placed, vec![1; self.instance.problem.workloads.len()])
+        let problem = self.instance.problem;
+        let in_all = |r: usize| problem.workloads.iter().map(move |w| u128::from(w.demand[r]) * u128::from(w.wanted));
+        let most = (0..problem.resources.len()).map(|r| in_all(r).fold(0, u128::saturating_add)).max().unwrap_or(0);
+        if most > AMOUNT_MAX {
+            return None;
+        }
+        Board::new(self.instance, placed, vec![1; problem.workloads.len()])
     }
 
     /// Steps of the shortest annealing.

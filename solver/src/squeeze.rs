@@ -44,7 +44,14 @@ pub(crate) struct Squeeze<'i, 'p> {
 }
 
 impl<'i, 'p> Squeeze<'i, 'p> {
-    pub(crate) fn new(board: Board<'i, 'p>, open: Vec<usize>, worth: &Worth, pinned: bool, seed: u64) -> Self {
+    /// What is missing is placed on the `open` nodes at once, as far as rules and the time allow.
+    pub(crate) fn new(
+        board: Board<'i, 'p>,
+        open: Vec<usize>,
+        worth: &Worth,
+        (pinned, seed): (bool, u64),
+        deadline: Deadline,
+    ) -> Self {
         let problem = board.instance.problem;
         let nodes = problem.nodes.len();
         let typical = worth.typical();
@@ -65,7 +72,7 @@ impl<'i, 'p> Squeeze<'i, 'p> {
             pinned,
         };
         (0..nodes).for_each(|node| squeeze.weigh(node));
-        squeeze.place_all();
+        squeeze.place_all(deadline);
         squeeze
     }
 
@@ -105,7 +112,7 @@ impl<'i, 'p> Squeeze<'i, 'p> {
     }
 
     /// What is missing goes where it overloads least, the largest first; again while that helps, since some may only be where others are.
-    fn place_all(&mut self) {
+    fn place_all(&mut self, deadline: Deadline) {
         let worth = |w: &usize| {
             let demand = self.board.demand(*w).iter().zip(&self.prices);
             demand.map(|(d, price)| *d as f64 * price).sum::<f64>()
@@ -114,10 +121,11 @@ impl<'i, 'p> Squeeze<'i, 'p> {
             self.board.short().iter().map(|w| (worth(&(*w as usize)), *w as usize)).collect();
         short.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
         let mut progress = true;
-        while progress {
+        while progress && !deadline.passed() {
             progress = false;
             for (_, workload) in &short {
-                while self.board.missing(*workload) > 0 && self.place(*workload, self.board.hard) {
+                while self.board.missing(*workload) > 0 && !deadline.passed() && self.place(*workload, self.board.hard)
+                {
                     progress = true;
                 }
             }
@@ -182,6 +190,9 @@ impl<'i, 'p> Squeeze<'i, 'p> {
     pub(crate) fn anneal(&mut self, steps: u64, soft: i64, deadline: Deadline) {
         let heat = |done: f64| self.typical * HOT * (COLD / HOT).powf(done);
         let heats: Vec<f64> = (0..=100).map(|percent| heat(f64::from(percent) / 100.0)).collect();
+        if self.open.len() < 2 {
+            return;
+        }
         for step in 0..steps {
             if self.overloaded.is_empty() && self.board.soft <= soft || step % LOOK == 0 && deadline.passed() {
                 break;
