@@ -20,6 +20,8 @@ const MORE_MAX: f64 = 0.1;
 const AMOUNT_MAX: u128 = 1 << 61;
 /// Steps of the shortest annealing for each replica and node.
 const STEPS: u64 = 50;
+/// The part of the time after which soft rules that are still broken are left to other searches.
+const EARLY: f64 = 0.6;
 /// The descent to what a guide needs ends when it is to go by less than this part of the way.
 const PART_MIN: f64 = 0.02;
 /// How often the shortest annealing is doubled, one after the other, to place everything.
@@ -65,7 +67,12 @@ impl<'i, 'p> Search<'i, 'p> {
             Some(Squeeze::new(board, open, &worth, (false, SEED), deadline))
         };
         let Some(mut squeeze) = dealt(self, ladder.start(instance, &worth, more)) else { return };
+        let early = deadline.within(deadline.remaining().mul_f64(EARLY));
         while !deadline.passed() {
+            // Soft rules come before the cost, and others mend them better.
+            if early.passed() && self.is_open(|tier| tier == Tier::Soft) {
+                return;
+            }
             let soft = if reached.is_none() { self.least_soft() } else { self.soft() };
             squeeze.anneal(self.steps() << longer, soft, deadline);
             if squeeze.is_done() {
