@@ -13,28 +13,10 @@ use std::time::{Duration, Instant};
 #[path = "rate/incremental.rs"]
 mod incremental;
 
-const GIB: u64 = 1 << 30;
+#[path = "machines/mod.rs"]
+mod machines;
 
-/// Cores, GiB, GPUs, price.
-const TYPES: [(u64, u64, u64, u64); 8] = [
-    (4, 16, 0, 150_000),
-    (8, 16, 0, 260_000),
-    (8, 32, 0, 300_000),
-    (16, 32, 0, 500_000),
-    (16, 64, 0, 580_000),
-    (32, 128, 0, 1_100_000),
-    (8, 61, 1, 900_000),
-    (32, 244, 4, 3_600_000),
-];
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n.max(1)
-    }
-}
+use machines::{Dice, GIB, TYPES};
 
 /// Nanoseconds this thread has run.
 fn cpu_nanos() -> u64 {

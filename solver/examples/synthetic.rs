@@ -15,34 +15,18 @@
 use hyphae_solver::*;
 use std::time::{Duration, Instant};
 
-struct Dice(u64);
+#[path = "machines/mod.rs"]
+mod machines;
+
+use machines::{Dice, GIB, TYPES};
 
 impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n.max(1)
-    }
-
     /// About log-normal, with mean 1.
     fn skewed(&mut self) -> f64 {
         let normal = (0..12).map(|_| self.below(10_000) as f64 / 10_000.0).sum::<f64>() - 6.0;
         (normal * 0.9 - 0.4).exp()
     }
 }
-
-const GIB: u64 = 1 << 30;
-
-/// Cores, GiB, GPUs, price.
-const TYPES: [(u64, u64, u64, u64); 8] = [
-    (4, 16, 0, 150_000),
-    (8, 16, 0, 260_000),
-    (8, 32, 0, 300_000),
-    (16, 32, 0, 500_000),
-    (16, 64, 0, 580_000),
-    (32, 128, 0, 1_100_000),
-    (8, 61, 1, 900_000),
-    (32, 244, 4, 3_600_000),
-];
 
 fn problem(nodes: usize, services: usize, replicas: usize, used: f64, seed: u64) -> Problem {
     let dice = &mut Dice(seed);

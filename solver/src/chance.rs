@@ -1,5 +1,8 @@
 //! Random numbers for searches that must be repeatable: no source but the seed.
 
+/// Where searches begin.
+pub(crate) const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+
 /// xorshift64*: the choices of a search, repeatable.
 pub(crate) struct Chance(u64);
 
@@ -30,5 +33,14 @@ impl Chance {
 
     pub(crate) fn of(&mut self, list: &[u32]) -> Option<usize> {
         (!list.is_empty()).then(|| list[self.below(list.len())] as usize)
+    }
+
+    /// Moves `many` random entries to the front of `list` and keeps only them.
+    pub(crate) fn keep(&mut self, list: &mut Vec<usize>, many: usize) {
+        for at in 0..many.min(list.len()) {
+            let other = at + self.below(list.len() - at);
+            list.swap(at, other);
+        }
+        list.truncate(many);
     }
 }

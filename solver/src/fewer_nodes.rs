@@ -3,7 +3,7 @@
 //! ([`crate::ladder`]) as long as that succeeds. For problems in which nothing runs yet and which a board can hold.
 
 use crate::board::Board;
-use crate::chance::Chance;
+use crate::chance::{Chance, SEED};
 use crate::deadline::Deadline;
 use crate::guided::Guide;
 use crate::ladder::Ladder;
@@ -26,8 +26,6 @@ const EARLY: f64 = 0.6;
 const PART_MIN: f64 = 0.02;
 /// How often the shortest annealing is doubled, one after the other, to place everything.
 const PLACING: [u32; 4] = [1, 2, 3, 4];
-/// Where all searches begin.
-const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 
 impl<'i, 'p> Search<'i, 'p> {
     /// Room for everything that is short, on any nodes, and soft rules kept as far as they can be.

@@ -2,8 +2,9 @@
 //! counts come apart, the largest first, each on the emptiest open node (longest processing time first). What does not fit is
 //! left to the greedy stage.
 //!
-//! Class counts fill their nodes to the brim on average, which no node does exactly: some capacity is held back in the class program
-//! (a *deflation* ladder of a few steps), and the best of the results is kept.
+//! Class counts fill their nodes to the brim on average, which no node does exactly. Dealt counts are therefore only a beginning
+//! ([`crate::fewer_nodes`]); where there is no board, some capacity is held back in the class program (*deflation*, in a few steps) and the best of the
+//! results is kept.
 
 use crate::backend::{Linear, SolveLimits, Whole};
 use crate::board::Board;

@@ -2,9 +2,10 @@
 //! else stays.
 //!
 //! Which nodes is decided by what is wrong: a workload that is short, a soft rule that is broken, a node that could be emptied. The
-//! number of fruitless attempts is bounded, the choice is drawn from a fixed seed: equal problems give equal answers as long
+//! number of fruitless attempts is bounded, the chance is drawn from a fixed seed: equal problems give equal answers as long
 //! as time does not end the search.
 
+use crate::chance::{Chance, SEED};
 use crate::deadline::Deadline;
 use crate::greedy::{Fit, Greedy};
 use crate::layout::Layout;
@@ -31,41 +32,20 @@ enum Aim {
     Cost,
 }
 
-/// xorshift64*: the choices of a search, repeatable.
-struct Choice(u64);
-
-impl Choice {
-    fn below(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % n.max(1)
-    }
-
-    /// Moves `many` random entries to the front of `list` and keeps only them.
-    fn keep(&mut self, list: &mut Vec<usize>, many: usize) {
-        for at in 0..many.min(list.len()) {
-            let other = at + self.below(list.len() - at);
-            list.swap(at, other);
-        }
-        list.truncate(many);
-    }
-}
-
 impl<'i, 'p> Search<'i, 'p> {
     /// Searches neighbourhoods until nothing has helped for a while or the time is out.
     pub(crate) fn neighbourhoods(&mut self, deadline: Deadline) {
         if deadline.passed() {
             return;
         }
-        let mut choice = Choice(0x9E37_79B9_7F4A_7C15);
+        let mut chance = Chance::new(SEED);
         self.make_room(deadline);
         for aim in [Aim::Shortage, Aim::Soft, Aim::Cost] {
             let mut fruitless = 0;
             let patience = 20 + self.instance.problem.nodes.len().min(400) / 4;
             while fruitless < patience && !deadline.passed() && self.leaves_room(aim) {
                 let size = NODES[(fruitless * NODES.len() / patience).min(NODES.len() - 1)];
-                fruitless = if self.attempt(aim, size, &mut choice, deadline) { 0 } else { fruitless + 1 };
+                fruitless = if self.attempt(aim, size, &mut chance, deadline) { 0 } else { fruitless + 1 };
             }
         }
         self.make_room(deadline);
@@ -117,17 +97,17 @@ impl<'i, 'p> Search<'i, 'p> {
         open.into_iter().any(|tier| aim == aim_of(tier))
     }
 
-    fn attempt(&mut self, aim: Aim, size: usize, choice: &mut Choice, deadline: Deadline) -> bool {
+    fn attempt(&mut self, aim: Aim, size: usize, chance: &mut Chance, deadline: Deadline) -> bool {
         let layout = Layout::new(self.instance, &self.best);
         let nodes = match aim {
-            Aim::Shortage => self.around_shortage(&layout, size, choice),
-            Aim::Soft => self.around_soft(&layout, size, choice),
-            Aim::Cost => self.around_cost(&layout, size, choice),
+            Aim::Shortage => self.around_shortage(&layout, size, chance),
+            Aim::Soft => self.around_soft(&layout, size, chance),
+            Aim::Cost => self.around_cost(&layout, size, chance),
         };
         if nodes.len() < 2 {
             return false;
         }
-        let model = self.neighbourhood(&layout, &nodes, choice);
+        let model = self.neighbourhood(&layout, &nodes, chance);
         let start = model.start_from(&self.best);
         if model.program.broken_by(&start, &[]).is_some() {
             return false;
@@ -140,13 +120,13 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// The program of some nodes: what is on them and some of what is short may change.
-    fn neighbourhood(&self, layout: &Layout, nodes: &BTreeSet<usize>, choice: &mut Choice) -> Model<'i, 'p> {
+    fn neighbourhood(&self, layout: &Layout, nodes: &BTreeSet<usize>, chance: &mut Chance) -> Model<'i, 'p> {
         let mut free = vec![false; self.instance.problem.workloads.len()];
         nodes.iter().flat_map(|node| layout.on_node(*node)).for_each(|(workload, _)| free[workload] = true);
         let mut short = layout.short();
         short.retain(|workload| nodes.iter().any(|node| self.instance.most_on(*workload, *node) > 0));
         if short.len() > SHORT_WORKLOADS_MAX {
-            choice.keep(&mut short, SHORT_WORKLOADS_MAX);
+            chance.keep(&mut short, SHORT_WORKLOADS_MAX);
         }
         short.into_iter().for_each(|workload| free[workload] = true);
         let fixed: Vec<Placed> =
@@ -156,7 +136,7 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Nodes on which a short workload almost fits.
-    fn around_shortage(&self, layout: &Layout, size: usize, choice: &mut Choice) -> BTreeSet<usize> {
+    fn around_shortage(&self, layout: &Layout, size: usize, chance: &mut Chance) -> BTreeSet<usize> {
         let short = layout.short();
         if short.is_empty() {
             return BTreeSet::new();
@@ -164,14 +144,14 @@ impl<'i, 'p> Search<'i, 'p> {
         let highest = short.iter().map(|w| self.instance.problem.workloads[*w].priority).max();
         let first: Vec<usize> =
             short.iter().copied().filter(|w| Some(self.instance.problem.workloads[*w].priority) == highest).collect();
-        let from = if choice.below(3) == 0 { &short } else { &first };
-        let workload = from[choice.below(from.len())];
+        let from = if chance.below(3) == 0 { &short } else { &first };
+        let workload = from[chance.below(from.len())];
         let mut near = self.instance.allowed[workload].to_vec();
         near.sort_by_cached_key(|node| (self.lack(layout, workload, *node), *node));
         near.truncate(4 * size);
-        choice.keep(&mut near, size.saturating_sub(2));
+        chance.keep(&mut near, size.saturating_sub(2));
         let mut anywhere = self.instance.allowed[workload].to_vec();
-        choice.keep(&mut anywhere, 2);
+        chance.keep(&mut anywhere, 2);
         near.into_iter().chain(anywhere).collect()
     }
 
@@ -188,7 +168,7 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Nodes of the workloads of a soft rule that is broken, and others they could go to.
-    fn around_soft(&self, layout: &Layout, size: usize, choice: &mut Choice) -> BTreeSet<usize> {
+    fn around_soft(&self, layout: &Layout, size: usize, chance: &mut Chance) -> BTreeSet<usize> {
         let problem = self.instance.problem;
         let broken: Vec<usize> = (0..problem.constraints.len())
             .filter(|index| problem.constraints[*index].weight.is_some_and(|weight| weight > 0))
@@ -197,7 +177,7 @@ impl<'i, 'p> Search<'i, 'p> {
         if broken.is_empty() {
             return BTreeSet::new();
         }
-        let rule = &problem.constraints[broken[choice.below(broken.len())]].rule;
+        let rule = &problem.constraints[broken[chance.below(broken.len())]].rule;
         let mut nodes = BTreeSet::new();
         let workloads = rule.workloads();
         for workload in &workloads {
@@ -206,19 +186,19 @@ impl<'i, 'p> Search<'i, 'p> {
                 .copied()
                 .filter(|node| layout.count(*workload, *node) > 0)
                 .collect();
-            choice.keep(&mut held, size.div_ceil(2 * workloads.len()));
+            chance.keep(&mut held, size.div_ceil(2 * workloads.len()));
             nodes.extend(held);
             let mut others = self.instance.allowed[*workload].to_vec();
             others.sort_by_cached_key(|node| (self.lack(layout, *workload, *node), *node));
             others.truncate(others.len().div_ceil(2).max(size));
-            choice.keep(&mut others, size.div_ceil(2 * workloads.len()));
+            chance.keep(&mut others, size.div_ceil(2 * workloads.len()));
             nodes.extend(others);
         }
         nodes
     }
 
     /// A lightly used node, others with room, and one that is empty.
-    fn around_cost(&self, layout: &Layout, size: usize, choice: &mut Choice) -> BTreeSet<usize> {
+    fn around_cost(&self, layout: &Layout, size: usize, chance: &mut Chance) -> BTreeSet<usize> {
         let problem = self.instance.problem;
         let emptied = |node: &usize| {
             !layout.is_empty(*node)
@@ -227,16 +207,16 @@ impl<'i, 'p> Search<'i, 'p> {
         let mut sources: Vec<usize> = (0..problem.nodes.len()).filter(emptied).collect();
         sources.sort_by_cached_key(|node| (self.fullness(layout, *node), *node));
         sources.truncate((sources.len() / 2).max(8));
-        let Some(source) = (!sources.is_empty()).then(|| sources[choice.below(sources.len())]) else {
+        let Some(source) = (!sources.is_empty()).then(|| sources[chance.below(sources.len())]) else {
             return BTreeSet::new();
         };
         let mut others: Vec<usize> =
             (0..problem.nodes.len()).filter(|node| !layout.is_empty(*node) && *node != source).collect();
         others.sort_by_cached_key(|node| (self.fullness(layout, *node), *node));
         others.truncate((others.len() / 2).max(2 * size));
-        choice.keep(&mut others, size - 2);
+        chance.keep(&mut others, size - 2);
         let mut empty: Vec<usize> = (0..problem.nodes.len()).filter(|node| layout.is_empty(*node)).collect();
-        choice.keep(&mut empty, 1);
+        chance.keep(&mut empty, 1);
         others.into_iter().chain(empty).chain([source]).collect()
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 /// The worth of a unit of each resource, in millionths of currency per hour; where nodes cost nothing or the program found nothing, by
 /// how scarce the resource is.
-pub(crate) fn resource_prices(problem: &Problem, deadline: Deadline) -> Vec<f64> {
+fn resource_prices(problem: &Problem, deadline: Deadline) -> Vec<f64> {
     let nodes = problem.nodes.len().max(1) as f64;
     let mean_price = problem.nodes.iter().map(|n| n.price_micros as f64).sum::<f64>() / nodes;
     let resources = 0..problem.resources.len();
@@ -87,6 +87,6 @@ impl Worth {
     pub(crate) fn typical(&self) -> f64 {
         let mut sorted: Vec<f64> = self.of.iter().copied().filter(|worth| *worth > 0.0).collect();
         sorted.sort_unstable_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied().unwrap_or(1.0)
+        sorted.get(sorted.len() / 2).copied().unwrap_or(self.node.max(1e4) / 100.0)
     }
 }

@@ -8,7 +8,7 @@
 //! Fed by the best placement. Moved are replicas without rules that do not run yet; everything else stays where it is. With rules about nodes nothing is
 //! done. Steps are counted, not timed, so that equal problems give equal answers unless the deadline shortens a round.
 
-use crate::chance::Chance;
+use crate::chance::{Chance, SEED};
 use crate::deadline::Deadline;
 use crate::instance::Instance;
 use crate::layout::Layout;
@@ -137,7 +137,7 @@ impl<'i, 'p> Repack<'i, 'p> {
             short: vec![0; ranks.len()],
             least: Vec::new(),
             found: None,
-            chance: Chance::new((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)),
+            chance: Chance::new((seed + 1).wrapping_mul(SEED)),
         };
         repack.read(placed)?;
         repack.least = repack.short.clone();

@@ -7,10 +7,10 @@
 //! give equal answers unless the deadline shortens a round.
 
 use crate::board::Board;
-use crate::chance::Chance;
+use crate::chance::{Chance, SEED};
 use crate::deadline::Deadline;
 use crate::instance::Instance;
-use crate::prices::resource_prices;
+use crate::prices::Worth;
 use crate::prune::prune;
 use crate::solve::Search;
 use crate::{Placed, Tier};
@@ -48,8 +48,7 @@ enum Aim {
 impl Search<'_, '_> {
     /// Rounds of ruin and recreate until nothing has helped for a while or the time is out. Does nothing for problems without a board.
     pub(crate) fn ruin_and_recreate(&mut self, deadline: Deadline) {
-        let prices = resource_prices(self.instance.problem, deadline);
-        let mut chance = Chance::new(0x9E37_79B9_7F4A_7C15);
+        let (worth, mut chance) = (Worth::new(self.instance.problem, deadline), Chance::new(SEED));
         let first = STEPS_PER_NODE * (self.instance.problem.nodes.len() as u64 + 8);
         let (mut steps, mut fruitless) = (first, 0);
         while fruitless < PATIENCE && !deadline.passed() {
@@ -58,7 +57,7 @@ impl Search<'_, '_> {
             if !self.is_open(|tier| tier != Tier::Shape) {
                 return;
             }
-            let Some(mut ruin) = Ruin::new(self, &self.best, aim, &prices, chance.roll()) else { return };
+            let Some(mut ruin) = Ruin::new(self, &self.best, aim, &worth, chance.roll()) else { return };
             ruin.round(steps, deadline);
             self.stats.method = "ruin and recreate with class bounds".to_owned();
             let found = ruin.found.take();
@@ -98,15 +97,10 @@ struct Ruin<'i, 'p> {
 }
 
 impl<'i, 'p> Ruin<'i, 'p> {
-    fn new(search: &Search<'i, 'p>, start: &[Placed], aim: Aim, prices: &[f64], seed: u64) -> Option<Ruin<'i, 'p>> {
+    fn new(search: &Search<'i, 'p>, start: &[Placed], aim: Aim, known: &Worth, seed: u64) -> Option<Ruin<'i, 'p>> {
         let problem = search.instance.problem;
-        let worth: Vec<f64> = problem
-            .workloads
-            .iter()
-            .map(|w| w.demand.iter().zip(prices).map(|(d, price)| *d as f64 * price).sum::<f64>())
-            .collect();
-        let nodes = problem.nodes.len().max(1) as f64;
-        let mean = (problem.nodes.iter().map(|n| n.price_micros as f64).sum::<f64>() / nodes).max(1e4);
+        let mean = known.node.max(1e4);
+        let worth = &known.of;
         let mut priorities: Vec<i32> = problem.workloads.iter().map(|w| w.priority).collect();
         priorities.sort_unstable();
         priorities.dedup();
@@ -119,21 +113,17 @@ impl<'i, 'p> Ruin<'i, 'p> {
             weight.min(most).max(1.0) as i64
         };
         let board = Board::new(search.instance, start, (0..worth.len()).map(waiting).collect())?;
-        let soft: Vec<f64> = problem.constraints.iter().filter_map(|c| c.weight.map(f64::from)).collect();
-        let mean_soft = (soft.iter().sum::<f64>() / soft.len().max(1) as f64).max(1.0);
         let price_of_move = problem.objective.move_price_micros;
-        let mut sorted: Vec<f64> = worth.iter().copied().filter(|worth| *worth > 0.0).collect();
-        sorted.sort_unstable_by(f64::total_cmp);
         let zones = (0..problem.topologies.len()).filter(|t| problem.topologies[*t].domains.len() > 1);
         let mut ruin = Ruin {
             board,
             aim,
             chance: Chance::new(seed),
-            prices: prices.to_vec(),
-            typical: sorted.get(sorted.len() / 2).copied().unwrap_or(mean / 100.0),
-            worth,
+            prices: known.prices.clone(),
+            typical: known.typical(),
+            worth: worth.clone(),
             hard_weight: 30.0 * mean,
-            soft_weight: 3.0 * mean / mean_soft,
+            soft_weight: 3.0 * mean / known.weight,
             disruption_weight: price_of_move.map_or(0.3 * mean, |price| price as f64),
             cost_weight: if aim == Aim::Cost { 1.0 } else { 0.0 },
             pinned: aim == Aim::Cost && price_of_move.is_none() && !problem.current.is_empty(),

@@ -55,9 +55,8 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         let problem = board.instance.problem;
         let nodes = problem.nodes.len();
         let typical = worth.typical();
-        let price = problem.nodes.iter().map(|n| n.price_micros as f64).sum::<f64>() / nodes.max(1) as f64;
         let average = |r: usize| problem.nodes.iter().map(|n| n.capacity[r] as f64).sum::<f64>() / nodes.max(1) as f64;
-        let least = |r: usize| CHEAPEST * price.max(typical) / average(r).max(1.0);
+        let least = |r: usize| CHEAPEST * worth.node.max(typical) / average(r).max(1.0);
         let prices = worth.prices.iter().enumerate().map(|(r, price)| price.max(least(r))).collect();
         let mut squeeze = Squeeze {
             board,
