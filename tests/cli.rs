@@ -210,6 +210,14 @@ fn a_directory_that_holds_the_inventory_counts_it_once() {
     assert_eq!(without_times(&whole.stdout), without_times(&fixture.run(&PLAN).stdout), "{}", whole.stderr);
 }
 
+/// HiGHS has no information about a program without columns; asking for it used to panic on its thread.
+#[test]
+fn an_inventory_without_nodes_is_told_in_plain_words() {
+    let run = Fixture::new(&[("nodes.kdl", ""), ("shop.kdl", SHOP)]).run(&PLAN);
+    assert!(run.stdout.contains("because there are no nodes"), "{}", run.stdout);
+    assert!(!run.stderr.contains("panicked"), "{}", run.stderr);
+}
+
 #[test]
 fn specs_may_come_from_standard_input() {
     let fixture = shop();

@@ -314,7 +314,8 @@ impl Task {
     fn outcome(&self, solved: &SolvedModel) -> Outcome {
         let status = solved.status();
         let integer = self.columns.iter().any(|(.., whole)| *whole);
-        let has_values = solved.primal_solution_status() == HighsSolutionStatus::Feasible;
+        // Not `primal_solution_status()`, which panics where HiGHS has no information, as for a program without columns.
+        let has_values = solved.int_info_value(c"primal_solution_status") == Ok(HighsSolutionStatus::Feasible as i64);
         let bound = if integer {
             solved.double_info_value(c"mip_dual_bound").ok()
         } else {
