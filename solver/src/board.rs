@@ -362,6 +362,16 @@ impl<'i, 'p> Board<'i, 'p> {
         (self.free(node).iter().zip(ceiling).map(part).fold(0.0, f64::max) * 1e6) as u64
     }
 
+    /// So many of a workload's missing replicas are not to be placed.
+    pub(crate) fn forgo(&mut self, workload: usize, many: u32) {
+        let many = many.min(self.missing[workload]);
+        self.missing[workload] -= many;
+        self.lacking -= i64::from(many) * self.worth[workload];
+        if self.missing[workload] == 0 {
+            self.short.remove(workload);
+        }
+    }
+
     pub(crate) fn missing(&self, workload: usize) -> u32 {
         self.missing[workload]
     }

@@ -7,6 +7,7 @@ use crate::chance::{Chance, SEED};
 use crate::deadline::Deadline;
 use crate::guided::Guide;
 use crate::ladder::Ladder;
+use crate::layout::Layout;
 use crate::prices::Worth;
 use crate::solve::Search;
 use crate::squeeze::Squeeze;
@@ -42,7 +43,8 @@ impl<'i, 'p> Search<'i, 'p> {
             if self.offer(placed) {
                 self.stats.method = "annealing with class bounds".to_owned();
             }
-            if squeeze.is_done() && squeeze.board.soft <= soft || deadline.passed() {
+            let placed = squeeze.is_done() || !self.is_open(|tier| matches!(tier, Tier::Shortage(_)));
+            if placed && squeeze.board.soft <= soft || deadline.passed() {
                 return;
             }
         }
@@ -73,7 +75,8 @@ impl<'i, 'p> Search<'i, 'p> {
             }
             let soft = if reached.is_none() { self.least_soft() } else { self.soft() };
             squeeze.anneal(self.steps() << longer, soft, deadline);
-            if squeeze.is_done() {
+            // Soft rules come before the cost.
+            if squeeze.is_done() && squeeze.board.soft <= self.soft() {
                 let placed = squeeze.board.placed();
                 if self.offer(placed.clone()) {
                     self.stats.method = "annealing on fewer nodes with class bounds".to_owned();
@@ -88,7 +91,7 @@ impl<'i, 'p> Search<'i, 'p> {
                 let Some(again) = dealt(self, ladder.start(instance, &worth, more)) else { return };
                 squeeze = again;
                 continue;
-            } else if !self.is_short() {
+            } else if !self.is_open(|tier| matches!(tier, Tier::Shortage(_))) {
                 // Down from what there is.
                 let Some(board) = self.board(&self.best) else { return };
                 let open: Vec<usize> = board.filled().iter().map(|node| *node as usize).collect();
@@ -113,7 +116,8 @@ impl<'i, 'p> Search<'i, 'p> {
         }
     }
 
-    /// A board that may hold all replicas on one node; nothing where that is too much for its numbers.
+    /// A board that may hold all replicas on one node; nothing where that is too much for its numbers. Once it is proven how many must stay
+    /// out, those that the best placement leaves out are not looked at any more.
     pub(crate) fn board(&self, placed: &[Placed]) -> Option<Board<'i, 'p>> {
         let problem = self.instance.problem;
         let in_all = |r: usize| problem.workloads.iter().map(move |w| u128::from(w.demand[r]) * u128::from(w.wanted));
@@ -121,7 +125,12 @@ impl<'i, 'p> Search<'i, 'p> {
         if most > AMOUNT_MAX {
             return None;
         }
-        Board::new(self.instance, placed, vec![1; problem.workloads.len()])
+        let mut board = Board::new(self.instance, placed, vec![1; problem.workloads.len()])?;
+        if self.is_short() && !self.is_open(|tier| matches!(tier, Tier::Shortage(_))) {
+            let layout = Layout::new(self.instance, &self.best);
+            (0..problem.workloads.len()).for_each(|workload| board.forgo(workload, layout.missing(workload)));
+        }
+        Some(board)
     }
 
     /// Steps of the shortest annealing.

@@ -186,7 +186,20 @@ impl<'i, 'p> Search<'i, 'p> {
         self.saw_program(&model);
         self.stats.method = "greedy with class bounds".to_owned();
         let mut cuts = Vec::new();
-        if self.is_open(|tier| matches!(tier, Tier::Shortage(_))) {
+        let short = |tier: Tier| matches!(tier, Tier::Shortage(_));
+        if self.is_open(short) {
+            // What must stay out whatever is done is worth knowing before room is looked for.
+            let known = (&mut self.bounds[..], &mut self.proofs[..]);
+            bounds(
+                &model,
+                &self.worth,
+                known,
+                &mut cuts,
+                (Whole::None, short),
+                deadline.within(deadline.remaining() / 4),
+            );
+        }
+        if self.is_open(short) {
             self.place_everything(deadline.within(deadline.remaining() / 4));
         }
         let guide = self.relaxed(&model, &mut cuts, deadline.within(deadline.remaining() / 4));

@@ -1,5 +1,5 @@
-//! All replicas on a given set of open nodes, too much on some of them at first: simulated annealing over shifts and swaps makes the overload
-//! go away (Kirkpatrick et al. 1983).
+//! All replicas on a given set of open nodes, too much on some of them at first: simulated annealing over exchanges of up to
+//! two replicas makes the overload go away (Kirkpatrick et al. 1983).
 //!
 //! Ruin and recreate fills nodes one by one and leaves a few per cent of each; here all nodes of the set fill up together, so that
 //! resources run out on every node at once. What is minimised is only a sum of overloads, which costs some ten nanoseconds to look at, so
@@ -14,8 +14,12 @@ use crate::prices::Worth;
 use crate::prune::prune;
 
 /// The temperature at the start and at the end of an annealing, in worths of a typical replica.
-const HOT: f64 = 0.02;
-const COLD: f64 = 0.001;
+const HOT: f64 = 0.01;
+const COLD: f64 = 0.0003;
+/// Per cent of steps: from a node with an overload; two replicas one way; nothing back.
+const OVERLOADED: usize = 60;
+const TWO: usize = 22;
+const NONE: usize = 14;
 /// No resource's overload is cheaper than this part of a node's price for a whole node's capacity of it.
 const CHEAPEST: f64 = 0.2;
 /// Steps between two looks at the clock.
@@ -23,6 +27,14 @@ const LOOK: u64 = 4096;
 
 /// A unit of a soft rule, in prices of a node.
 const SOFT: f64 = 3.0;
+
+/// What changes places in a step, at most: some workloads, a replica of each.
+type Few = [Option<usize>; 2];
+const NOBODY: Few = [None; 2];
+
+fn one(workload: usize) -> Few {
+    [Some(workload), None]
+}
 
 /// All replicas on some nodes, with what that overloads.
 pub(crate) struct Squeeze<'i, 'p> {
@@ -82,11 +94,11 @@ impl<'i, 'p> Squeeze<'i, 'p> {
 
     /// What is too much on a node when `with` comes and `without` goes.
     #[inline]
-    fn overload_of(&self, node: usize, with: Option<usize>, without: Option<usize>) -> f64 {
+    fn overload_of(&self, node: usize, with: Few, without: Few) -> f64 {
         let (free, mut sum) = (self.board.free(node), 0.0);
+        let demand = |few: Few, r: usize| few.into_iter().flatten().map(|w| self.board.demand(w)[r]).sum::<i64>();
         for (r, price) in self.prices.iter().enumerate() {
-            let more = with.map_or(0, |w| self.board.demand(w)[r]) - without.map_or(0, |w| self.board.demand(w)[r]);
-            let lack = more - free[r];
+            let lack = demand(with, r) - demand(without, r) - free[r];
             if lack > 0 {
                 sum += lack as f64 * price;
             }
@@ -96,7 +108,7 @@ impl<'i, 'p> Squeeze<'i, 'p> {
 
     /// Brings what is known of a node's overload up to date.
     fn weigh(&mut self, node: usize) {
-        self.over[node] = self.overload_of(node, None, None);
+        self.over[node] = self.overload_of(node, NOBODY, NOBODY);
         let at = self.at[node];
         if self.over[node] > 0.0 && at == usize::MAX {
             self.at[node] = self.overloaded.len();
@@ -139,7 +151,7 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         let from = self.chance.below(self.open.len());
         for at in (from..self.open.len()).chain(0..from) {
             let node = self.open[at];
-            let more = self.overload_of(node, Some(workload), None) - self.over[node];
+            let more = self.overload_of(node, one(workload), NOBODY) - self.over[node];
             if best.is_some_and(|(least, _)| more >= least) || !self.board.may_go(workload, node) {
                 continue;
             }
@@ -200,36 +212,38 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         }
     }
 
+    /// Up to two replicas of one node change places with up to two of another.
     fn step(&mut self, heat: f64) {
-        let bad = !self.overloaded.is_empty() && self.chance.percent(40);
+        let bad = !self.overloaded.is_empty() && self.chance.percent(OVERLOADED);
         let from = if bad {
             self.overloaded[self.chance.below(self.overloaded.len())]
         } else {
             self.open[self.chance.below(self.open.len())]
         };
         let to = self.open[self.chance.below(self.open.len())];
-        let Some(workload) = self.draw(from).filter(|_| from != to) else { return };
-        let back = if self.chance.percent(25) { None } else { self.draw(to) };
-        if back == Some(workload)
-            || !self.board.may_go(workload, to)
-            || back.is_some_and(|w| !self.board.may_go(w, from))
+        if from == to {
+            return;
+        }
+        let (given, taken) = (1 + usize::from(self.chance.percent(TWO)), self.taken());
+        let (given, taken) = (self.draw(from, given), self.draw(to, taken));
+        let (gives, takes) = (|| given.iter().flatten(), || taken.iter().flatten());
+        if gives().any(|w| !self.board.may_go(*w, to) || taken.contains(&Some(*w)))
+            || takes().any(|w| !self.board.may_go(*w, from))
+            || gives().next().is_none()
         {
             return;
         }
         let accept = -heat * self.chance.part().max(1e-12).ln();
-        let change = self.overload_of(from, back, Some(workload)) + self.overload_of(to, Some(workload), back)
-            - self.over[from]
-            - self.over[to];
+        let change =
+            self.overload_of(from, taken, given) + self.overload_of(to, given, taken) - self.over[from] - self.over[to];
         if change > accept && self.board.soft == 0 {
             return;
         }
         let (hard, soft, mark) = (self.board.hard, self.board.soft, self.board.mark());
-        self.board.change(workload, from, -1);
-        if let Some(back) = back {
-            self.board.change(back, to, -1);
-            self.board.change(back, from, 1);
-        }
-        self.board.change(workload, to, 1);
+        gives().for_each(|w| self.board.change(*w, from, -1));
+        takes().for_each(|w| self.board.change(*w, to, -1));
+        takes().for_each(|w| self.board.change(*w, from, 1));
+        gives().for_each(|w| self.board.change(*w, to, 1));
         let change = change + self.soft * (self.board.soft - soft) as f64;
         if self.board.hard > hard || change > accept {
             self.board.undo_to(mark);
@@ -240,13 +254,22 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         self.weigh(to);
     }
 
+    /// How many replicas come back in a step.
+    fn taken(&mut self) -> usize {
+        match self.chance.below(100) {
+            roll if roll < NONE => 0,
+            roll if roll < NONE + TWO => 2,
+            _ => 1,
+        }
+    }
+
     /// The placement without what is too much, replicas of the lowest priority and the largest first, and with what then finds room.
     pub(crate) fn relieved(&mut self) -> Vec<Placed> {
         let mark = self.board.mark();
         while let Some(node) = self.overloaded.first().copied() {
             let workloads = &self.board.instance.problem.workloads;
             let held: Vec<usize> = self.board.on(node).iter().map(|(workload, _)| *workload as usize).collect();
-            let relief = |w: usize| self.over[node] - self.overload_of(node, None, Some(w));
+            let relief = |w: usize| self.over[node] - self.overload_of(node, NOBODY, one(w));
             let helps = held.into_iter().filter(|w| relief(*w) > 0.0);
             let least = helps.min_by(|a, b| {
                 workloads[*a]
@@ -265,14 +288,15 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         Greedy::new(instance, Fit::Tightest).extend(&prune(instance, &placed))
     }
 
-    /// A replica of a node, those that must stay left out.
-    fn draw(&mut self, node: usize) -> Option<usize> {
-        let here = self.board.on(node);
-        if here.is_empty() {
-            return None;
+    /// So many replicas of a node, of different workloads; those that must stay are left out.
+    fn draw(&mut self, node: usize, many: usize) -> Few {
+        let (here, mut drawn) = (self.board.on(node), NOBODY);
+        for at in 0..many.min(here.len()) {
+            let (workload, count) = here[self.chance.below(here.len())];
+            let workload = workload as usize;
+            let stays = self.pinned && self.board.instance.running_count(workload, node) >= count;
+            drawn[at] = Some(workload).filter(|_| !stays && !drawn.contains(&Some(workload)));
         }
-        let (workload, count) = here[self.chance.below(here.len())];
-        let stays = self.pinned && self.board.instance.running_count(workload as usize, node) >= count;
-        (!stays).then_some(workload as usize)
+        drawn
     }
 }

@@ -53,6 +53,31 @@ fn no_more_nodes_are_used_than_the_bound_asks_for() {
 }
 
 #[test]
+fn what_can_not_be_placed_keeps_no_node_open() {
+    // Thirty kinds of three replicas that fill a node, ten of each; and three of one that may be on one node only and fills it.
+    let mut problem = puzzle(400, 10);
+    let (of_any_shape, mut workloads) = (problem.workloads[0].clone(), Vec::new());
+    for kind in 0..30 {
+        let (first, second) = ([20 + 7 * kind % 31, 15 + 11 * kind % 37], [25 + 5 * kind % 23, 20 + 13 * kind % 29]);
+        let third = [100 - first[0] - second[0], 100 - first[1] - second[1]];
+        let shapes = [first, second, third].into_iter().enumerate();
+        workloads.extend(shapes.map(|(at, demand)| Workload {
+            name: format!("{kind}-{at}"),
+            demand: demand.to_vec(),
+            ..of_any_shape.clone()
+        }));
+    }
+    workloads.push(Workload { demand: vec![100, 100], wanted: 3, eligible: vec![0], ..of_any_shape });
+    problem.workloads = workloads;
+    problem.nodes.iter_mut().for_each(|node| node.capacity = vec![100, 100]);
+    let solution = solved(&problem, LONG);
+    let short: Vec<(u64, u64)> = solution.tiers.iter().take(1).map(|tier| (tier.value, tier.bound)).collect();
+    assert_eq!(short, [(2, 2)]);
+    let cost = solution.tiers.iter().find(|tier| tier.tier == Tier::Cost).expect("a tier of cost");
+    assert!(cost.bound == 301 && cost.value <= 308, "{cost:?}");
+}
+
+#[test]
 fn more_than_anybody_can_place_is_no_trouble() {
     let mut problem = puzzle(3, 600_000);
     let solution = solved(&problem, Duration::from_secs(2));
