@@ -22,6 +22,7 @@ enum Side {
 }
 
 /// What a rule says, its groups resolved.
+#[derive(Clone)]
 enum Family {
     /// Over counted domains, largest − smallest count ≤ this.
     Spread(u32),
@@ -36,6 +37,7 @@ enum Family {
 }
 
 /// A rule and its counts.
+#[derive(Clone)]
 struct Watch {
     family: Family,
     topology: usize,
@@ -56,6 +58,7 @@ struct Watch {
 }
 
 /// A placement under change, with its energy's parts.
+#[derive(Clone)]
 pub(crate) struct Board<'i, 'p> {
     pub(crate) instance: &'i Instance<'p>,
     resources: usize,
@@ -86,6 +89,7 @@ pub(crate) struct Board<'i, 'p> {
 }
 
 /// A set of small numbers from which one can be drawn at random.
+#[derive(Clone)]
 struct Members {
     list: Vec<u32>,
     at: Vec<u32>,

@@ -4,6 +4,7 @@
 pub(crate) const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// xorshift64*: the choices of a search, repeatable.
+#[derive(Clone)]
 pub(crate) struct Chance(u64);
 
 impl Chance {

@@ -6,7 +6,7 @@ use crate::board::Board;
 use crate::chance::{Chance, SEED};
 use crate::deadline::Deadline;
 use crate::guided::Guide;
-use crate::ladder::Ladder;
+use crate::ladder::{Ladder, Move};
 use crate::layout::Layout;
 use crate::prices::Worth;
 use crate::solve::Search;
@@ -16,7 +16,7 @@ use crate::{Placed, Tier};
 /// More is open at first than what the guide fills, by this part of what all replicas are worth.
 const MORE_IN_ALL: f64 = 0.03;
 /// Where not even that is enough, doubled up to this, the search goes down from the best placement so far.
-const MORE_MAX: f64 = 0.1;
+const MORE_MAX: f64 = 0.06;
 /// What all replicas together ask for of a resource, at most.
 const AMOUNT_MAX: u128 = 1 << 61;
 /// Steps of the shortest annealing for each replica and node.
@@ -27,6 +27,16 @@ const EARLY: f64 = 0.6;
 const PART_MIN: f64 = 0.02;
 /// How often the shortest annealing is doubled, one after the other, to place everything.
 const PLACING: [u32; 4] = [1, 2, 3, 4];
+/// Threads that each try a move.
+const TRIED_AT_ONCE: usize = 2;
+
+/// A way to go on.
+#[derive(Clone, Copy)]
+enum Step {
+    /// This part of the nodes that a guide does not need is closed.
+    Part(f64),
+    Move(Move),
+}
 
 impl<'i, 'p> Search<'i, 'p> {
     /// Room for everything that is short, on any nodes, and soft rules kept as far as they can be.
@@ -51,7 +61,7 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Places everything on what the class program would open and a little more, then closes nodes as long as everything finds room: many at
-    /// once at first, one in the end.
+    /// once at first, one in the end. Two ways to go on are tried at a time, each on a thread; the first one that succeeds is gone.
     pub(crate) fn squeeze(&mut self, guide: &Guide, deadline: Deadline) {
         let (instance, problem) = (self.instance, self.instance.problem);
         if !problem.current.is_empty() || !self.is_open(|tier| matches!(tier, Tier::Cost | Tier::PricedCost)) {
@@ -59,60 +69,111 @@ impl<'i, 'p> Search<'i, 'p> {
         }
         let (worth, mut chance) = (Worth::new(problem, deadline), Chance::new(SEED));
         let mut ladder = Ladder::new(instance, guide, &worth);
-        let (mut more, mut longer, mut part) = (MORE_IN_ALL, 2, 1.0);
-        let mut reached: Option<(Vec<Placed>, Vec<usize>)> = None;
-        let dealt = |search: &Self, open: Vec<usize>| {
-            let mut board = search.board(&[])?;
-            guide.deal(&mut board, &worth.order());
-            Some(Squeeze::new(board, open, &worth, (false, SEED), deadline))
-        };
-        let Some(mut squeeze) = dealt(self, ladder.start(instance, &worth, more)) else { return };
         let early = deadline.within(deadline.remaining().mul_f64(EARLY));
+        let Some(mut reached) = self.beginning(guide, &ladder, &worth, early) else { return };
+        let mut part = 1.0;
         while !deadline.passed() {
             // Soft rules come before the cost, and others mend them better.
             if early.passed() && self.is_open(|tier| tier == Tier::Soft) {
                 return;
             }
-            let soft = if reached.is_none() { self.least_soft() } else { self.soft() };
-            squeeze.anneal(self.steps() << longer, soft, deadline);
-            // Soft rules come before the cost.
-            if squeeze.is_done() && squeeze.board.soft <= self.soft() {
-                let placed = squeeze.board.placed();
-                if self.offer(placed.clone()) {
-                    self.stats.method = "annealing on fewer nodes with class bounds".to_owned();
-                }
-                reached = Some((placed, squeeze.open.clone()));
-            } else if let Some((placed, open)) = &reached {
-                let Some(board) = self.board(placed) else { return };
-                squeeze = Squeeze::new(board, open.clone(), &worth, (false, chance.roll()), deadline);
-                part /= 3.0;
-            } else if more < MORE_MAX {
-                (more, longer) = (more * 2.0, longer + 1);
-                let Some(again) = dealt(self, ladder.start(instance, &worth, more)) else { return };
-                squeeze = again;
-                continue;
-            } else if !self.is_open(|tier| matches!(tier, Tier::Shortage(_))) {
-                // Down from what there is.
-                let Some(board) = self.board(&self.best) else { return };
-                let open: Vec<usize> = board.filled().iter().map(|node| *node as usize).collect();
-                reached = Some((self.best.clone(), open.clone()));
-                squeeze = Squeeze::new(board, open, &worth, (false, chance.roll()), deadline);
+            let steps = if part > PART_MIN {
+                [part, part / 3.0].map(|part| (Step::Part(part), 1)).to_vec()
             } else {
-                return;
-            }
-            longer = 1;
-            if part > PART_MIN && ladder.descend(&mut squeeze, part) > 0 {
-                continue;
-            }
-            part = 0.0;
-            // Until something can be done at all: a move that a rule forbids fails at once.
-            loop {
-                let Some(step) = ladder.next(&squeeze) else { return };
-                longer = ladder.failed(step);
-                if ladder.make(&mut squeeze, step) {
-                    break;
+                let moves = ladder.next(&reached, TRIED_AT_ONCE).into_iter();
+                moves.map(|(step, longer)| (Step::Move(step), longer)).collect()
+            };
+            let tried = self.tried(&reached, &ladder, &steps, &mut chance, deadline);
+            let mut gone = None;
+            for ((step, _), tried) in steps.iter().zip(tried) {
+                match (step, tried) {
+                    (_, Some(tried)) if self.is_good(&tried) => {
+                        gone = Some(tried);
+                        break;
+                    }
+                    (Step::Part(_), Some(_)) => part /= 3.0,
+                    (Step::Part(_), None) => part = 0.0,
+                    (Step::Move(step), tried) => ladder.failed(*step, tried.map_or(f64::MAX, |it| it.overload())),
                 }
             }
+            match gone {
+                Some(gone) => {
+                    self.take(&gone);
+                    reached = gone;
+                }
+                None if steps.is_empty() => return,
+                None => {}
+            }
+        }
+    }
+
+    /// Everything on what a guide fills and a little more, or else on the nodes of the best placement.
+    fn beginning(
+        &mut self,
+        guide: &Guide,
+        ladder: &Ladder,
+        worth: &Worth,
+        deadline: Deadline,
+    ) -> Option<Squeeze<'i, 'p>> {
+        let (mut more, mut longer) = (MORE_IN_ALL, 2);
+        while more <= MORE_MAX && !deadline.passed() {
+            let mut board = self.board(&[])?;
+            guide.deal(&mut board, &worth.order());
+            let open = ladder.start(self.instance, worth, more);
+            let mut squeeze = Squeeze::new(board, open, worth, (false, SEED), deadline);
+            squeeze.anneal(self.steps() << longer, self.least_soft(), deadline);
+            if self.is_good(&squeeze) {
+                self.take(&squeeze);
+                return Some(squeeze);
+            }
+            (more, longer) = (more * 2.0, longer + 1);
+        }
+        if self.is_open(|tier| matches!(tier, Tier::Shortage(_))) {
+            return None;
+        }
+        let board = self.board(&self.best)?;
+        let open = board.filled().iter().map(|node| *node as usize).collect();
+        Some(Squeeze::new(board, open, worth, (false, SEED), deadline))
+    }
+
+    /// What becomes of ways to go on from what is reached, each with twice the shortest annealing so many times; nothing where rules forbid it
+    /// or there is nothing to close.
+    fn tried(
+        &self,
+        reached: &Squeeze<'i, 'p>,
+        ladder: &Ladder,
+        steps: &[(Step, u32)],
+        chance: &mut Chance,
+        deadline: Deadline,
+    ) -> Vec<Option<Squeeze<'i, 'p>>> {
+        let (shortest, soft) = (self.steps(), self.soft());
+        std::thread::scope(|scope| {
+            let threads = steps.iter().map(|(step, longer)| {
+                let seed = chance.roll();
+                scope.spawn(move || {
+                    let mut squeeze = reached.clone();
+                    squeeze.reseed(seed);
+                    let made = match step {
+                        Step::Part(part) => ladder.descend(&mut squeeze, *part) > 0,
+                        Step::Move(step) => ladder.make(&mut squeeze, *step),
+                    };
+                    made.then(|| squeeze.anneal(shortest << longer, soft, deadline))?;
+                    Some(squeeze)
+                })
+            });
+            let threads: Vec<_> = threads.collect();
+            threads.into_iter().map(|thread| thread.join().unwrap_or_default()).collect()
+        })
+    }
+
+    /// Whether nothing is overloaded, and soft rules are kept as well as in the best placement: they come before the cost.
+    fn is_good(&self, squeeze: &Squeeze) -> bool {
+        squeeze.is_done() && squeeze.board.soft <= self.soft()
+    }
+
+    fn take(&mut self, squeeze: &Squeeze) {
+        if self.offer(squeeze.board.placed()) {
+            self.stats.method = "annealing on fewer nodes with class bounds".to_owned();
         }
     }
 

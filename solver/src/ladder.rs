@@ -21,8 +21,21 @@ pub(crate) struct Ladder {
     /// Per class: what a node costs, and what its resources are worth.
     price: Vec<f64>,
     capacity: Vec<f64>,
-    /// How often a move has failed.
-    failures: BTreeMap<Move, u32>,
+    failures: BTreeMap<Move, Failures>,
+}
+
+/// How often a move has failed, and how much was too much the last time, in typical replicas.
+#[derive(Clone, Copy, Default)]
+struct Failures {
+    tries: u32,
+    overload: f64,
+}
+
+impl Failures {
+    /// How long success should still take, in shortest annealings, when every failure doubles them by this part.
+    fn effort(&self, doubled: f64) -> f64 {
+        (f64::from(self.tries) * doubled).exp2() * (1.0 + self.overload / SMALL)
+    }
 }
 
 /// A node of one class is closed, and so many of another opened for it.
@@ -30,9 +43,11 @@ pub(crate) type Move = (usize, Option<(usize, usize)>);
 /// At most so many nodes are opened for one.
 const OPENED_MAX: usize = 3;
 /// One failure of a move itself counts like so many of others that close a node of the same class.
-const LIKE: u32 = 8;
-/// Moves that failed so often are not tried again.
-const FAILURES_MAX: u32 = 6;
+const LIKE: f64 = 4.0;
+/// Annealings are doubled at most so often.
+const LONGER_MAX: u32 = 8;
+/// An annealing that leaves so much too much, in typical replicas, is half as likely to succeed the next time as one that leaves next to nothing.
+const SMALL: f64 = 0.05;
 
 impl Ladder {
     pub(crate) fn new(instance: &Instance, guide: &Guide, worth: &Worth) -> Ladder {
@@ -103,13 +118,17 @@ impl Ladder {
         closed
     }
 
-    /// The move that saves something and has failed least often, itself and others like it; of those, the one that gives up least for what it
-    /// saves.
-    pub(crate) fn next(&self, squeeze: &Squeeze) -> Option<Move> {
-        let mut of_class = vec![0; self.least.len()];
-        self.failures.iter().for_each(|((class, _), failures)| of_class[*class] += failures);
+    /// So many moves that save something, those first that should succeed soonest, each with how often it has failed; of equals those that give up
+    /// least for what they save.
+    pub(crate) fn next(&self, squeeze: &Squeeze, many: usize) -> Vec<(Move, u32)> {
+        let mut of_class = vec![Failures { tries: 0, overload: f64::MAX }; self.least.len()];
+        for ((class, _), failures) in &self.failures {
+            let all = &mut of_class[*class];
+            *all = Failures { tries: all.tries + failures.tries, overload: all.overload.min(failures.overload) };
+        }
         let open: Vec<usize> = self.open(squeeze).iter().map(Vec::len).collect();
-        let mut best: Option<(u32, f64, Move)> = None;
+        let slack = squeeze.slack();
+        let mut moves: Vec<(f64, f64, Move)> = Vec::new();
         for class in (0..open.len()).filter(|class| open[*class] > 0) {
             let others = (0..open.len()).filter(|other| *other != class);
             let opened = others.flat_map(|other| (1..=OPENED_MAX).map(move |many| Some((other, many))));
@@ -117,26 +136,35 @@ impl Ladder {
                 let (other, many) = instead.unwrap_or((class, 0));
                 let saved = self.price[class] - many as f64 * self.price[other];
                 let lost = self.capacity[class] - many as f64 * self.capacity[other];
-                let failures = self.failures.get(&(class, instead)).copied().unwrap_or(0);
+                let effort = match (self.failures.get(&(class, instead)), &of_class[class]) {
+                    (Some(failures), _) => failures.effort(1.0),
+                    (None, Failures { tries: 0, .. }) => 1.0,
+                    (None, others) => others.effort(1.0 / LIKE),
+                };
                 let possible = many == 0 || self.classes[other].len() - open[other] >= many;
-                if saved <= 0.0 || !possible || failures >= FAILURES_MAX {
-                    continue;
-                }
-                let (failures, loss) = (failures * LIKE + of_class[class], lost / saved);
-                if best.as_ref().is_none_or(|(f, l, _)| (failures, loss) < (*f, *l)) {
-                    best = Some((failures, loss, (class, instead)));
+                if saved > 0.0 && possible && self.suffices(squeeze, &slack, (class, instead)) {
+                    moves.push((effort, lost / saved, (class, instead)));
                 }
             }
         }
-        best.map(|(_, _, step)| step)
+        moves.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
+        let tries = |step: &Move| self.failures.get(step).map_or(0, |failures| failures.tries);
+        moves.into_iter().take(many).map(|(_, _, step)| (step, tries(&step).min(LONGER_MAX))).collect()
     }
 
-    /// Counts a failure of a move that is about to be tried: it stays unless the move succeeds, when the nodes are others anyway. How often it had
-    /// failed before.
-    pub(crate) fn failed(&mut self, step: Move) -> u32 {
+    /// Whether a move leaves enough of every resource in all, `slack` being what is free in all before.
+    fn suffices(&self, squeeze: &Squeeze, slack: &[i64], (class, instead): Move) -> bool {
+        let ceiling = |class: usize, r: usize| squeeze.board.instance.ceiling[self.classes[class][0]][r] as i64;
+        slack.iter().enumerate().all(|(r, slack)| {
+            let opened = instead.map_or(0, |(other, many)| ceiling(other, r).saturating_mul(many as i64));
+            slack.saturating_sub(ceiling(class, r)).saturating_add(opened) >= 0
+        })
+    }
+
+    /// Counts a failure of a move, by how much was too much in the end, in typical replicas.
+    pub(crate) fn failed(&mut self, step: Move, overload: f64) {
         let failures = self.failures.entry(step).or_default();
-        *failures += 1;
-        *failures - 1
+        *failures = Failures { tries: failures.tries + 1, overload };
     }
 
     /// Makes a move; whether rules let it be.

@@ -37,6 +37,7 @@ fn one(workload: usize) -> Few {
 }
 
 /// All replicas on some nodes, with what that overloads.
+#[derive(Clone)]
 pub(crate) struct Squeeze<'i, 'p> {
     pub(crate) board: Board<'i, 'p>,
     /// Per resource: the price of a unit that is too much.
@@ -90,6 +91,22 @@ impl<'i, 'p> Squeeze<'i, 'p> {
     /// Whether nothing is overloaded.
     pub(crate) fn is_done(&self) -> bool {
         self.overloaded.is_empty()
+    }
+
+    /// What is too much on all nodes, in worths of a typical replica.
+    pub(crate) fn overload(&self) -> f64 {
+        self.overloaded.iter().map(|node| self.over[*node]).sum::<f64>() / self.typical.max(f64::MIN_POSITIVE)
+    }
+
+    /// Per resource: what is free on all open nodes together, less what is too much on some.
+    pub(crate) fn slack(&self) -> Vec<i64> {
+        let free = |r: usize| self.open.iter().map(move |node| self.board.free(*node)[r]);
+        (0..self.prices.len()).map(|r| free(r).fold(0i64, i64::saturating_add)).collect()
+    }
+
+    /// Goes on with other random choices.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.chance = Chance::new(seed);
     }
 
     /// What is too much on a node when `with` comes and `without` goes.
