@@ -269,9 +269,10 @@ impl<'i, 'p> Search<'i, 'p> {
         let (known, proofs) = std::thread::scope(|scope| {
             let bounding = scope.spawn(|| {
                 let (model, mut cuts) = (class_model(instance, 0.0), cuts.to_vec());
-                let half = deadline.within(deadline.remaining() / 2);
-                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, (Whole::None, |_| true), half);
-                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, (Whole::All, |_| true), deadline);
+                let part = |part| deadline.within(deadline.remaining() / part);
+                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, (Whole::None, |_| true), part(2));
+                // What it does not prove soon it does not prove late either; two threads search meanwhile.
+                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, (Whole::All, |_| true), part(3));
                 (known, proofs)
             });
             search(self);

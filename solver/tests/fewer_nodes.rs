@@ -70,7 +70,7 @@ fn what_can_not_be_placed_keeps_no_node_open() {
     workloads.push(Workload { demand: vec![100, 100], wanted: 3, eligible: vec![0], ..of_any_shape });
     problem.workloads = workloads;
     problem.nodes.iter_mut().for_each(|node| node.capacity = vec![100, 100]);
-    let solution = solved(&problem, LONG);
+    let solution = solved(&problem, LONG / 3);
     let short: Vec<(u64, u64)> = solution.tiers.iter().take(1).map(|tier| (tier.value, tier.bound)).collect();
     assert_eq!(short, [(2, 2)]);
     let cost = solution.tiers.iter().find(|tier| tier.tier == Tier::Cost).expect("a tier of cost");
