@@ -103,7 +103,6 @@
 //! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search. Where devices are
 //!   short, replicas without rules that do not run yet are repacked over them by a ruin and recreate of its own.
 //! - What runs and must not move, or moves at a price, is not brought onto fewer nodes by annealing: ruin and recreate does that, more slowly.
-//! - The exact program of a reserve does not know the devices of its refuges: with both, a small problem may stay unproven.
 //! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
 //!   in it. There is no column generation and no partitioning.
 //! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
