@@ -152,6 +152,7 @@ mod problem;
 pub mod profiles;
 mod prune;
 mod reassign;
+mod refuges;
 mod repack;
 mod ruin;
 mod slots;

@@ -58,17 +58,21 @@ impl Default for SolveOptions {
 
 /// The part of a large search that goes to closing nodes, as long as that succeeds.
 const SQUEEZE_PART: f64 = 0.9;
+/// The part of a search that goes to placements whose losses can be borne, as long as any cannot.
+const RESERVES_PART: f64 = 0.7;
 /// Reasons take no longer than this.
 const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Finds the best placement it can before the time is out. Equal problems give equal answers, unless time ends the search.
 pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, ProblemError> {
     problem.validate()?;
-    let instance = Instance::new(problem);
+    let mut instance = Instance::new(problem);
     let deadline = Deadline::after(options.time_limit).or_cancel(options.cancel);
+    let start = prune(&instance, &problem.current);
     let reserved = if options.explain { (options.time_limit / 5).min(EXPLAIN_MAX) } else { Duration::ZERO };
     let searching = deadline.within(options.time_limit - reserved);
-    let mut search = Search::new(&instance, prune(&instance, &problem.current));
+    instance.until = Some(searching);
+    let mut search = Search::new(&instance, start);
     let small = instance.pairs() > options.exact_pairs_max && instance.is_small_change();
     if options.effort == SolveEffort::Incremental || options.effort == SolveEffort::Auto && small {
         let settled = search.incremental(searching);
@@ -81,11 +85,13 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
         }
     }
     search.greedy();
-    search.ensure_reserves(searching.within(searching.remaining() / 2));
-    if instance.pairs() <= options.exact_pairs_max {
+    let large = instance.pairs() > options.exact_pairs_max;
+    search.ensure_reserves(large, searching.within(searching.remaining().mul_f64(RESERVES_PART)));
+    if !large {
         // Most problems of this size are proven at once; for the others a good start is worth more than a longer search.
         search.exact(searching, options.time_limit / 8);
         if !search.is_proven() {
+            search.ensure_reserves(true, searching.within(searching.remaining() / 4));
             search.large(searching.within(searching.remaining() / 2));
             search.exact(searching, searching.remaining());
         }

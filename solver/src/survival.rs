@@ -76,7 +76,7 @@ impl Survival {
     }
 
     /// The same with so many thousandths held back.
-    fn tightened(&self, thousandths: u128) -> Survival {
+    pub(crate) fn tightened(&self, thousandths: u128) -> Survival {
         let mut tighter = self.clone();
         for bound in &mut tighter.bounds {
             bound.most = bound.most.saturating_sub(bound.most.saturating_mul(thousandths) / 1000);
@@ -186,27 +186,20 @@ fn confined(instance: &Instance, members: &[usize]) -> Vec<(Vec<usize>, Vec<usiz
 }
 
 impl Search<'_, '_> {
-    /// Looks for placements that keep every reserve, hard or soft, with as little left out as possible: greedy ones under the rows of all
-    /// reserves, with more and more held back.
-    pub(crate) fn ensure_reserves(&mut self, deadline: Deadline) {
-        let problem = self.instance.problem;
-        let unkept = |constraint: &Constraint| match &constraint.rule {
-            Rule::Reserve { topology, except } => {
-                let hard = constraint.weight.is_none();
-                hard && self.is_short() || !homeless_of(problem, &self.best, *topology, except).is_empty()
-            }
-            _ => false,
-        };
-        if !problem.constraints.iter().any(unkept) {
+    /// Looks for placements that keep every reserve, hard or soft, with as little left out as possible: by annealing ([`crate::refuges`]) when
+    /// the problem is `large` and a board can hold it; else greedy ones under the rows of all reserves, with more and more held back.
+    pub(crate) fn ensure_reserves(&mut self, large: bool, deadline: Deadline) {
+        if !self.is_unkept() || large && self.find_refuges(deadline) {
             return;
         }
+        let problem = self.instance.problem;
         let all = Survival::of(self.instance, |_| true);
         let natural = Greedy::natural_fit(problem.objective.shape);
         let mut fruitless = 0;
         for held_back in LADDER {
             let mut tighter = self.instance.clone();
             tighter.survival = all.tightened(held_back);
-            let mended = relieved(&tighter, &self.best);
+            let mended = relieved(&tighter, &self.best, deadline);
             let mut gained = false;
             for (fit, start) in [(natural, mended.as_slice()), (natural, &[]), (Fit::Loosest, &[])] {
                 if deadline.passed() {
@@ -243,9 +236,12 @@ pub(crate) fn in_the_way(layout: &Layout, workload: usize) -> Vec<usize> {
 }
 
 /// A placement without what stands in the way of the reserves it breaks, as far as a few rounds reach.
-fn relieved(instance: &Instance, placed: &[Placed]) -> Vec<Placed> {
+pub(crate) fn relieved(instance: &Instance, placed: &[Placed], deadline: Deadline) -> Vec<Placed> {
     let mut counts = counted(placed);
     for round in 0..ROUNDS_MAX {
+        if deadline.passed() {
+            break;
+        }
         let mut homeless = Vec::new();
         for constraint in &instance.problem.constraints {
             if let Rule::Reserve { topology, except } = &constraint.rule {

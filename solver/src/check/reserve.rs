@@ -1,15 +1,21 @@
 //! What a loss leaves: can everything that lies in a lost domain be placed again on what is free elsewhere?
 //!
 //! Every loss is simulated on the placement itself. The lost replicas are packed, the hardest to place first, each where it leaves little; when that
-//! fails in two orders, a bounded exact search follows. "No room" may be said wrongly of a large and nearly full cluster, "room" never.
+//! fails in two orders, what is left over takes the place of what has room elsewhere too, and a bounded exact search follows. "No room" may be said wrongly of a large and nearly full cluster, "room" never.
 
 use super::rooms::Rooms;
 use super::{Tally, labels_needed};
 use crate::{Placed, Problem};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 /// Replicas of one loss that the exact search looks at, at most.
 const SEARCHED_MAX: u64 = 64;
+/// Pairs of a node and a workload there that are looked at for what is left over: for each loss.
+const SWAPS_MAX: usize = 100_000;
+/// No place is taken for what is left over when that is more than this, and more than one in so many of the lost replicas.
+const LEFT_OVER_MAX: u64 = 16;
+const LEFT_OVER_PART: u64 = 20;
 /// Nodes that the exact searches look at: for each loss, and for all of them together.
 const STEPS_MAX: usize = 60_000;
 const STEPS_OF_ALL_MAX: usize = 3_000_000;
@@ -95,7 +101,15 @@ impl Simulation<'_> {
             let other = self.packed(&by_size);
             if total(&other) < total(&missing) {
                 missing = other;
+            } else {
+                self.rooms.clear();
+                self.packed(&lost);
             }
+        }
+        let few = LEFT_OVER_MAX.max(total(&lost) / LEFT_OVER_PART);
+        if !missing.is_empty() && total(&missing) <= few {
+            self.steps = SWAPS_MAX;
+            missing = self.squeezed_in(missing);
         }
         if !missing.is_empty() && total(&lost) <= SEARCHED_MAX {
             self.rooms.clear();
@@ -129,6 +143,51 @@ impl Simulation<'_> {
             }
         }
         missing
+    }
+
+    /// Ejection chains of one link: what is left over after some has taken the place of others, for which there was room elsewhere.
+    fn squeezed_in(&mut self, mut missing: Counts) -> Counts {
+        for (workload, count) in &mut missing {
+            self.squeeze_in(*workload, count);
+        }
+        missing.retain(|(_, count)| *count > 0);
+        missing
+    }
+
+    fn squeeze_in(&mut self, workload: usize, count: &mut u64) {
+        // What has room elsewhere, as far as that was asked.
+        let mut elsewhere: BTreeMap<usize, bool> = BTreeMap::new();
+        for leaf in self.rooms.open_leaves(workload) {
+            for (other, many) in self.rooms.in_the_way(workload, leaf) {
+                let Some(left) = self.steps.checked_sub(1).filter(|_| *count > 0) else { return };
+                self.steps = left;
+                let room = elsewhere.entry(other).or_insert_with(|| self.rooms.first(other).is_some());
+                if *room && self.exchange(workload, leaf, (other, many)) {
+                    *count -= 1;
+                    elsewhere.clear();
+                }
+            }
+        }
+    }
+
+    /// One replica comes to a leaf and `many` of another workload go elsewhere, or nothing changes.
+    fn exchange(&mut self, workload: usize, leaf: usize, (other, many): (usize, u64)) -> bool {
+        (0..many).for_each(|_| self.rooms.give_back(other, leaf));
+        let mut went = Vec::new();
+        if self.rooms.fits(workload, leaf) {
+            self.rooms.take(workload, leaf, 1);
+            while let Some(to) = (went.len() < many as usize).then(|| self.rooms.first(other)).flatten() {
+                self.rooms.take(other, to, 1);
+                went.push(to);
+            }
+            if went.len() == many as usize {
+                return true;
+            }
+            went.into_iter().for_each(|to| self.rooms.give_back(other, to));
+            self.rooms.give_back(workload, leaf);
+        }
+        self.rooms.take(other, leaf, many);
+        false
     }
 
     /// Tries every node for every replica, those of one workload in ascending order of leaves, and leaving the rest of a workload out;
