@@ -3,6 +3,7 @@
 use crate::backend::{Linear, Whole};
 use crate::classes::{bounds, class_model};
 use crate::deadline::Deadline;
+use crate::evaluate::improvement;
 use crate::explain::{Ask, Explainer};
 use crate::greedy::{Fit, Greedy};
 use crate::guided::Guide;
@@ -123,17 +124,11 @@ impl<'i, 'p> Search<'i, 'p> {
 
     /// Takes a placement if it is sound and better than the best. The only way in.
     pub(crate) fn offer(&mut self, placed: Vec<Placed>) -> bool {
-        if verify(self.instance.problem, &placed).is_err() {
-            return false;
-        }
-        let worth = evaluate(self.instance.problem, &placed);
-        let better = worth.iter().map(|(_, v)| v).lt(self.worth.iter().map(|(_, v)| v));
-        if better {
-            let before: Vec<u64> = self.worth.iter().map(|(_, value)| *value).collect();
-            (self.best, self.worth) = (placed, worth);
-            self.keep_valid_bounds(&before);
-        }
-        better
+        let Some(worth) = improvement(self.instance.problem, &placed, &self.worth) else { return false };
+        let before: Vec<u64> = self.worth.iter().map(|(_, value)| *value).collect();
+        (self.best, self.worth) = (placed, worth);
+        self.keep_valid_bounds(&before);
+        true
     }
 
     /// Bounds were found for placements that are no worse than `at` in the tiers before: those of tiers behind one that is worse now say
