@@ -1,7 +1,8 @@
 //! What a loss leaves: can everything that lies in a lost domain be placed again on what is free elsewhere?
 //!
 //! Every loss is simulated on the placement itself. The lost replicas are packed, the hardest to place first, each where it leaves little; when that
-//! fails in two orders, what is left over takes the place of what has room elsewhere too, and a bounded exact search follows. "No room" may be said wrongly of a large and nearly full cluster, "room" never.
+//! fails in two orders, nodes are filled one after the other so that their resources run out together (Panigrahy et al. 2011), what is still left
+//! over takes the place of what has room elsewhere too, and a bounded exact search follows. "No room" may be said wrongly of a large and nearly full cluster, "room" never.
 
 use super::rooms::Rooms;
 use super::{Tally, labels_needed};
@@ -14,8 +15,10 @@ const SEARCHED_MAX: u64 = 64;
 /// Pairs of a node and a workload there that are looked at for what is left over: for each loss.
 const SWAPS_MAX: usize = 100_000;
 /// No place is taken for what is left over when that is more than this, and more than one in so many of the lost replicas.
-const LEFT_OVER_MAX: u64 = 16;
-const LEFT_OVER_PART: u64 = 20;
+const LEFT_OVER_MAX: u64 = 64;
+const LEFT_OVER_PART: u64 = 10;
+/// Lost replicas times their workloads, at most, for filling node after node.
+const COMPARED_MAX: u64 = 4_000_000;
 /// Nodes that the exact searches look at: for each loss, and for all of them together.
 const STEPS_MAX: usize = 60_000;
 const STEPS_OF_ALL_MAX: usize = 3_000_000;
@@ -48,6 +51,14 @@ pub(super) fn homeless(problem: &Problem, tally: &Tally, topology: usize, except
         homeless.extend(missing.map(|(workload, count)| Homeless { domain, workload, count }));
     }
     homeless
+}
+
+/// How lost replicas are packed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    ByReach,
+    BySize,
+    ByNode,
 }
 
 /// (workload, how many).
@@ -95,19 +106,22 @@ impl Simulation<'_> {
         lost.sort_by_cached_key(|(workload, _)| {
             (self.rooms.reach(*workload), Reverse(self.size(*workload)), *workload)
         });
-        let mut missing = self.packed(&lost);
-        if !missing.is_empty() && by_size != lost {
-            self.rooms.clear();
-            let other = self.packed(&by_size);
+        let mut missing = self.pack(Way::ByReach, (&lost, &by_size));
+        let few = LEFT_OVER_MAX.max(total(&lost) / LEFT_OVER_PART);
+        let compared = total(&lost).saturating_mul(lost.len() as u64);
+        let mut best = Way::ByReach;
+        for way in [Way::BySize, Way::ByNode] {
+            let hopeless = way == Way::ByNode && (total(&missing) > few || compared > COMPARED_MAX);
+            if missing.is_empty() || hopeless || way == Way::BySize && by_size == lost {
+                continue;
+            }
+            let other = self.pack(way, (&lost, &by_size));
             if total(&other) < total(&missing) {
-                missing = other;
-            } else {
-                self.rooms.clear();
-                self.packed(&lost);
+                (missing, best) = (other, way);
             }
         }
-        let few = LEFT_OVER_MAX.max(total(&lost) / LEFT_OVER_PART);
         if !missing.is_empty() && total(&missing) <= few {
+            self.pack(best, (&lost, &by_size));
             self.steps = SWAPS_MAX;
             missing = self.squeezed_in(missing);
         }
@@ -119,6 +133,16 @@ impl Simulation<'_> {
             self.steps_of_all += self.steps;
         }
         missing
+    }
+
+    /// What is left over when the lost replicas, sorted by how few nodes they may go to and by size, are packed in one way from nothing.
+    fn pack(&mut self, way: Way, (by_reach, by_size): (&Counts, &Counts)) -> Counts {
+        self.rooms.clear();
+        match way {
+            Way::ByReach => self.packed(by_reach),
+            Way::BySize => self.packed(by_size),
+            Way::ByNode => self.packed_by_node(by_reach),
+        }
     }
 
     /// The largest part of any node's capacity that one replica takes, in millionths.
@@ -141,6 +165,36 @@ impl Simulation<'_> {
                 self.rooms.take(*workload, leaf, many);
                 left -= many;
             }
+        }
+        missing
+    }
+
+    /// Node after node, each time the replica whose demand points most in the direction of what is free; first those that may go to few nodes.
+    fn packed_by_node(&mut self, by_reach: &Counts) -> Counts {
+        let parts = |amount: u64, most: u64| (u128::from(amount) * 1000 / u128::from(most)) as u64;
+        let mut missing = Vec::new();
+        let reach = |(workload, _): &(usize, u64)| self.rooms.reach(*workload);
+        let alike: Vec<&[(usize, u64)]> = by_reach.chunk_by(|one, other| reach(one) == reach(other)).collect();
+        for alike in alike {
+            let demand = |(workload, _): &(usize, u64)| -> Vec<u64> {
+                let demand = self.problem.workloads[*workload].demand.iter();
+                demand.zip(&self.most).map(|(demand, most)| parts(*demand, *most)).collect()
+            };
+            let demands: Vec<Vec<u64>> = alike.iter().map(demand).collect();
+            let mut left = alike.to_vec();
+            for leaf in 0..self.rooms.leaves() {
+                loop {
+                    let free: Vec<u64> =
+                        self.rooms.free(leaf).iter().zip(&self.most).map(|(free, most)| parts(*free, *most)).collect();
+                    let open = (0..left.len()).filter(|at| left[*at].1 > 0 && self.rooms.may_fit(left[*at].0, leaf));
+                    let along =
+                        |at: &usize| demands[*at].iter().zip(&free).map(|(demand, free)| demand * free).sum::<u64>();
+                    let Some(at) = open.max_by_key(|at| (along(at), Reverse(*at))) else { break };
+                    self.rooms.take(left[at].0, leaf, 1);
+                    left[at].1 -= 1;
+                }
+            }
+            missing.extend(left.into_iter().filter(|(_, count)| *count > 0));
         }
         missing
     }

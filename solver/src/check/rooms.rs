@@ -179,6 +179,18 @@ impl<'a> Rooms<'a> {
         self.most(workload, leaf, 1) == 1
     }
 
+    /// What is free on a leaf of each resource.
+    pub(super) fn free(&self, leaf: usize) -> &[u64] {
+        &self.free[(self.width + leaf) * self.kinds..][..self.problem.resources.len()]
+    }
+
+    /// [`Rooms::fits`], looking at amounts first.
+    pub(super) fn may_fit(&self, workload: usize, leaf: usize) -> bool {
+        let demand = &self.demand[workload * self.kinds..(workload + 1) * self.kinds];
+        let free = &self.free[(self.width + leaf) * self.kinds..][..self.kinds];
+        demand.iter().zip(free).all(|(demand, free)| demand <= free) && self.fits(workload, leaf)
+    }
+
     /// How many more replicas, at most `wanted`, have room on a leaf.
     pub(super) fn most(&self, workload: usize, leaf: usize, wanted: u64) -> u64 {
         let (node, set) = (self.nodes[leaf], self.set_of[workload]);

@@ -148,8 +148,8 @@ impl Model<'_, '_> {
             let uses = |w: usize| problem.workloads[w].demand[resource] > 0;
             self.room_of(amounts, u128::from(*capacity), ceiling, &arrivals_of(recourses, bin, uses));
         }
-        for kind in 0..problem.devices.len() {
-            self.device_room(bin, kind, (&counts, recourses), patterns[kind].as_ref());
+        for (kind, patterns) in patterns.iter().enumerate() {
+            self.device_room(bin, kind, (&counts, recourses), patterns.as_ref());
         }
     }
 

@@ -20,7 +20,7 @@ use crate::check::homeless_of;
 use crate::deadline::Deadline;
 use crate::prices::Worth;
 use crate::solve::Search;
-use crate::survival::relieved;
+use crate::survival::{Survival, relieved};
 use crate::{Constraint, Rule};
 use search::Refuges;
 
@@ -37,12 +37,13 @@ impl Search<'_, '_> {
     pub(crate) fn find_refuges(&mut self, deadline: Deadline) -> bool {
         let mut plain = self.instance.clone();
         plain.node_rules.retain(|rule| !is_reserve(&plain.problem.constraints[*rule]));
-        let (hard, worth) = (&self.instance.survival, Worth::new(plain.problem, deadline));
+        let (hard, worth) =
+            (Survival::nearly_binding(self.instance, HELD_BACK_MAX), Worth::new(plain.problem, deadline));
         let pins: &[bool] = if plain.problem.current.is_empty() { &[false] } else { &[true, false] };
         for (at, pinned) in pins.iter().enumerate() {
             let deadline = deadline.within(deadline.remaining() / (pins.len() - at) as u32);
             let mut chance = Chance::new(SEED);
-            let Some(mut refuges) = Refuges::new(&plain, &self.best, (hard, &worth, *pinned), &mut chance) else {
+            let Some(mut refuges) = Refuges::new(&plain, &self.best, (&hard, &worth, *pinned), &mut chance) else {
                 return false;
             };
             let mut ladder = HeldBack::default();
@@ -62,7 +63,7 @@ impl Search<'_, '_> {
                 }
                 ladder.climb(done, binding);
                 if !done {
-                    let Some(again) = Refuges::new(&plain, &self.best, (hard, &worth, *pinned), &mut chance) else {
+                    let Some(again) = Refuges::new(&plain, &self.best, (&hard, &worth, *pinned), &mut chance) else {
                         break;
                     };
                     refuges = again;

@@ -257,7 +257,7 @@ impl<'a, 'i, 'p> Refuges<'a, 'i, 'p> {
         let (workload, node) = (self.rooms.replicas[replica].workload, self.rooms.replicas[replica].node as usize);
         let board = &self.rooms.board;
         let runs = || board.instance.running_count(workload, node) >= board.count(workload, node);
-        !self.rooms.still[node] && !(self.pinned && runs())
+        !(self.rooms.still[node] || self.pinned && runs())
     }
 
     /// The placement without what is too much, replicas of the lowest priority and the largest first.
