@@ -195,6 +195,31 @@ fn a_broken_reserve_is_repaired_first_and_with_few_moves() {
     }
 }
 
+/// First fit would give the first node, where both resources are left, to those that need only one of them.
+#[test]
+fn many_lost_replicas_are_packed_so_that_resources_run_out_together() {
+    let mut problem = cluster(3, 0);
+    for (node, (zone, capacity)) in problem.nodes.iter_mut().zip([(0, [120, 60]), (1, [200, 200]), (1, [60, 0])]) {
+        node.capacity = capacity.to_vec();
+        node.domains[ZONE] = Some(zone);
+    }
+    let spec = |name: &str, demand: [u64; 2], wanted| Workload {
+        name: name.into(),
+        demand: demand.to_vec(),
+        wanted,
+        move_weight: 1,
+        eligible: vec![0, 1, 2],
+        ..Workload::default()
+    };
+    problem.workloads = vec![spec("lean", [1, 0], 60), spec("both", [1, 1], 60), spec("daemon", [140, 140], 1)];
+    problem.constraints.push(Constraint { rule: Rule::Reserve { topology: ZONE, except: vec![2] }, weight: None });
+    let at = |workload, node, count| Placed { workload, node, count };
+    let placed = [at(0, 0, 60), at(1, 0, 60), at(2, 1, 1)];
+    assert_eq!(verify(&problem, &placed), Ok(Vec::new()));
+    problem.nodes[2].capacity[0] = 59;
+    assert_eq!(verify(&problem, &placed), Err(vec![Violation::Rule { constraint: 0, units: 1 }]));
+}
+
 #[test]
 fn survive_keeps_its_replicas_whatever_zone_rack_or_node_is_lost() {
     for (topology, keep) in [(ZONE, 2), (RACK, 4), (NODE, 5)] {
