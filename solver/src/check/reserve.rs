@@ -56,9 +56,9 @@ pub(super) fn homeless(problem: &Problem, tally: &Tally, topology: usize, except
 /// How lost replicas are packed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    ByReach,
-    BySize,
-    ByNode,
+    FewestNodes,
+    LargestFirst,
+    NodeAfterNode,
 }
 
 /// (workload, how many).
@@ -106,13 +106,13 @@ impl Simulation<'_> {
         lost.sort_by_cached_key(|(workload, _)| {
             (self.rooms.reach(*workload), Reverse(self.size(*workload)), *workload)
         });
-        let mut missing = self.pack(Way::ByReach, (&lost, &by_size));
+        let mut missing = self.pack(Way::FewestNodes, (&lost, &by_size));
         let few = LEFT_OVER_MAX.max(total(&lost) / LEFT_OVER_PART);
         let compared = total(&lost).saturating_mul(lost.len() as u64);
-        let mut best = Way::ByReach;
-        for way in [Way::BySize, Way::ByNode] {
-            let hopeless = way == Way::ByNode && (total(&missing) > few || compared > COMPARED_MAX);
-            if missing.is_empty() || hopeless || way == Way::BySize && by_size == lost {
+        let mut best = Way::FewestNodes;
+        for way in [Way::LargestFirst, Way::NodeAfterNode] {
+            let hopeless = way == Way::NodeAfterNode && (total(&missing) > few || compared > COMPARED_MAX);
+            if missing.is_empty() || hopeless || way == Way::LargestFirst && by_size == lost {
                 continue;
             }
             let other = self.pack(way, (&lost, &by_size));
@@ -139,9 +139,9 @@ impl Simulation<'_> {
     fn pack(&mut self, way: Way, (by_reach, by_size): (&Counts, &Counts)) -> Counts {
         self.rooms.clear();
         match way {
-            Way::ByReach => self.packed(by_reach),
-            Way::BySize => self.packed(by_size),
-            Way::ByNode => self.packed_by_node(by_reach),
+            Way::FewestNodes => self.packed(by_reach),
+            Way::LargestFirst => self.packed(by_size),
+            Way::NodeAfterNode => self.packed_by_node(by_reach),
         }
     }
 
