@@ -528,8 +528,9 @@ fn resolved(instance: &Instance, rule: &Rule) -> Option<Option<Resolved>> {
         }
         // Holds in the end or not at all: what is left of a group is pruned before anybody sees it.
         Rule::AllOrNothing { .. } => return Some(None),
-        Rule::Reserve { .. }
-        | Rule::NodesMost { .. }
+        // What a loss leaves is the business of [`crate::refuges`].
+        Rule::Reserve { .. } => return Some(None),
+        Rule::NodesMost { .. }
         | Rule::Safety { .. }
         | Rule::Balance { .. }
         | Rule::Moved { .. }

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 struct Likeness {
     capacity: Vec<u64>,
     price_micros: u64,
-    /// Domains; of topologies with one node to a domain only whether there is one.
+    /// Domains, in topologies that some rule looks at; of those with one node to a domain only whether there is one.
     domains: Vec<Option<usize>>,
     /// Bit per workload: may be here.
     allowed: Vec<u64>,
@@ -54,15 +54,21 @@ pub(crate) fn classes(instance: &Instance) -> Vec<Vec<usize>> {
         _ => None,
     });
     let preferred = bits(nodes, preferences);
+    let mut looked_at = vec![false; problem.topologies.len()];
+    problem.constraints.iter().filter_map(|c| counted_over(&c.rule)).for_each(|topology| looked_at[topology] = true);
     let mut classes: BTreeMap<Likeness, Vec<usize>> = BTreeMap::new();
     for (index, (((node, allowed), eligible), preferred)) in
         problem.nodes.iter().zip(allowed).zip(eligible).zip(preferred).enumerate()
     {
-        let domain = |(domain, single): (&Option<usize>, &bool)| if *single { domain.map(|_| 0) } else { *domain };
+        let domain = |topology: usize, domain: Option<usize>| match (looked_at[topology], single[topology]) {
+            (false, _) => None,
+            (true, true) => domain.map(|_| 0),
+            (true, false) => domain,
+        };
         let likeness = Likeness {
             capacity: node.capacity.clone(),
             price_micros: node.price_micros,
-            domains: node.domains.iter().zip(&single).map(domain).collect(),
+            domains: node.domains.iter().enumerate().map(|(topology, known)| domain(topology, *known)).collect(),
             allowed,
             eligible,
             preferred,
@@ -76,6 +82,28 @@ pub(crate) fn classes(instance: &Instance) -> Vec<Vec<usize>> {
     let mut classes: Vec<Vec<usize>> = classes.into_values().collect();
     classes.sort_unstable();
     classes
+}
+
+/// The topology by whose domains a rule counts replicas. (What a reserve asks of classes is about sums of all that is placed.)
+fn counted_over(rule: &Rule) -> Option<usize> {
+    match rule {
+        Rule::Spread { topology, .. }
+        | Rule::LimitPerDomain { topology, .. }
+        | Rule::Survive { topology, .. }
+        | Rule::SeparateFrom { topology, .. }
+        | Rule::Near { topology, .. }
+        | Rule::DistinctDomains { topology, .. } => Some(*topology),
+        Rule::Reserve { .. }
+        | Rule::NodesMost { .. }
+        | Rule::Safety { .. }
+        | Rule::Balance { .. }
+        | Rule::Moved { .. }
+        | Rule::MovedMost { .. }
+        | Rule::MovedFar { .. }
+        | Rule::Prefer { .. }
+        | Rule::Quota { .. }
+        | Rule::AllOrNothing { .. } => None,
+    }
 }
 
 /// What a rule about nodes knows of one of them.

@@ -1,7 +1,8 @@
 //! What a placement is worth: the exact cost vector, tier by tier, computed from the placement and nothing else.
 
-use crate::check::{Tally, check_tally, rule_units, used_on, violation_units};
-use crate::{Placed, Problem, Shape, Tier};
+use crate::check::{Tally, check_tally, rule_units, used_on, verdict, violation_units};
+use crate::{Placed, Problem, Shape, Tier, Violation};
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 /// The peaks above which [`Shape::Spread`] counts, in thousandths of a capacity.
@@ -29,19 +30,42 @@ pub fn evaluate(problem: &Problem, placed: &[Placed]) -> Vec<(Tier, u64)> {
     let mut malformed = Vec::new();
     let tally = Tally::new(problem, placed, &mut malformed);
     let broken = check_tally(problem, &tally, malformed);
+    evaluated(problem, &tally, &broken)
+}
+
+/// What a placement is worth if [`crate::verify`] lets it pass and it is better than `known`. It is checked once, and only when it leaves no more
+/// out than what is known.
+pub(crate) fn improvement(problem: &Problem, placed: &[Placed], known: &[(Tier, u64)]) -> Option<Vec<(Tier, u64)>> {
+    let mut malformed = Vec::new();
+    let tally = Tally::new(problem, placed, &mut malformed);
+    for (tier, known) in known {
+        let Tier::Shortage(priority) = tier else { break };
+        match shortage(problem, &tally, *priority).cmp(&u128::from(*known)) {
+            Ordering::Less => break,
+            Ordering::Equal => {}
+            Ordering::Greater => return None,
+        }
+    }
+    let broken = check_tally(problem, &tally, malformed);
+    let worth = evaluated(problem, &tally, &broken);
+    let better = worth.iter().map(|(_, value)| value).lt(known.iter().map(|(_, value)| value));
+    (better && verdict(problem, broken).is_ok()).then_some(worth)
+}
+
+fn evaluated(problem: &Problem, tally: &Tally, broken: &[Violation]) -> Vec<(Tier, u64)> {
     let value = |tier: Tier| -> u128 {
         match tier {
-            Tier::Shortage(priority) => shortage(problem, &tally, priority),
+            Tier::Shortage(priority) => shortage(problem, tally, priority),
             Tier::Repair => broken.iter().map(|v| violation_units(problem, v)).sum(),
-            Tier::Soft => soft(problem, &tally),
-            Tier::Surplus => surplus(problem, &tally),
-            Tier::Disruption => disruption(problem, &tally),
-            Tier::Cost => cost(problem, &tally),
+            Tier::Soft => soft(problem, tally),
+            Tier::Surplus => surplus(problem, tally),
+            Tier::Disruption => disruption(problem, tally),
+            Tier::Cost => cost(problem, tally),
             Tier::PricedCost => {
                 let price = u128::from(problem.objective.move_price_micros.unwrap_or(0));
-                price.saturating_mul(disruption(problem, &tally)).saturating_add(cost(problem, &tally))
+                price.saturating_mul(disruption(problem, tally)).saturating_add(cost(problem, tally))
             }
-            Tier::Shape => shape(problem, &tally),
+            Tier::Shape => shape(problem, tally),
         }
     };
     tiers(problem).into_iter().map(|tier| (tier, u64::try_from(value(tier)).unwrap_or(u64::MAX))).collect()

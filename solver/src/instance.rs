@@ -1,5 +1,6 @@
 //! A valid problem with what every stage looks up: who may be where, what the present state excuses, which rules name whom.
 
+use crate::deadline::Deadline;
 use crate::survival::Survival;
 use crate::watch::{NodeSets, Watch};
 use crate::{Constraint, DeviceDemand, DeviceTake, Problem, Rule, Violation, Workload, excused};
@@ -38,6 +39,8 @@ pub struct Instance<'p> {
     pub(crate) broken_nodes: Vec<bool>,
     /// What the reserves ask of sums.
     pub(crate) survival: Survival,
+    /// What is not sound by then is given up ([`crate::prune`]).
+    pub(crate) until: Option<Deadline>,
 }
 
 impl<'p> Instance<'p> {
@@ -82,6 +85,7 @@ impl<'p> Instance<'p> {
             shares: (0..problem.devices.len()).map(|kind| shares(problem, kind)).collect(),
             broken_nodes: vec![false; problem.nodes.len()],
             survival: Survival::default(),
+            until: None,
         };
         instance.excuse();
         instance.survival = Survival::implied(&instance);

@@ -25,13 +25,12 @@
 //! | devices, y\[n,p\] of them filled by pattern p | Σ x\[w,n\] over each size of share ≤ Σ_p a\[p,size\] · y\[n,p\]; Σ_p y\[n,p\] + Σ_w whole\[w\] · x\[w,n\] ≤ devices\[n\] |
 //! | too many patterns | Σ f(share) · x + Σ whole · x ≤ devices, for dual feasible functions f (see `model/devices.rs`) |
 //! | filled nodes of a pool | Σ y ≤ most + s |
-//! | reserve for a loss | count\[w,d\] ≤ Σ_n r\[w,n\] + s; Σ_w demand · (x + r) ≤ capacity outside d; small programs only |
 //! | safety, balance | over ≤ unit · s, on each node |
 //! | moved | running − x ≤ d; Σ units · d, or their largest sum over groups, or Σ units\[from,to\] · x |
 //! | prefer | units Σ x\[w,n\] over the nodes that are not preferred |
 //! | quota | Σ_w demand\[w\] · placed\[w\] ≤ max + scale · s |
 //! | all or nothing | Σ placed ≤ W·z + s; Σ wanted − placed ≤ W·(1 − z) + s; z binary |
-//! | reserve, of small problems | count\[w,d\] ≤ Σ_n r\[w,d,n\] + s\[w,d\] over n outside d; Σ_w demand\[w\] · (x\[w,n\] + r\[w,d,n\]) ≤ capacity\[n\], for each d |
+//! | reserve, of small problems | count\[w,d\] ≤ Σ_n r\[w,d,n\] + s\[w,d\] over n outside d; Σ_w demand\[w\] · (x\[w,n\] + r\[w,d,n\]) ≤ capacity\[n\], for each d; devices as above, over x + r |
 //! | reserve, of large ones | Σ_{w only in N} demand\[w\] · placed\[w\] ≤ min_d Σ_{n in N, not d} capacity\[n\], for sets N of eligible nodes |
 //!
 //! The slacks s ≥ 0 are the units in which a rule is broken. A hard rule has none; a soft one's go, weighted, to [`Tier::Soft`]; a hard
@@ -95,6 +94,9 @@
 //! costs the same in any cluster. What finds no room in a step waits aside at somewhat more than its worth in resources, and the dual
 //! prices of "enough capacity for all demands, at least cost" say what that is.
 //!
+//! *Reserves*: every replica has two places, where it lies and where it would go when that is lost. Annealing over both ([`refuges`]) makes what is
+//! too much in any loss go away, before everything else in large problems; what is placed at all follows from the sums, with less and less held back.
+//!
 //! Answers are repeatable unless time ends the search: fixed seeds, bounded attempts, ties by index. The two threads know nothing of each other
 //! until both are done. HiGHS works on a thread of its own, which is left behind when it is late.
 //!
@@ -102,8 +104,9 @@
 //!
 //! - A board knows no devices, no rules about nodes and no surplus: for such problems neighbourhoods alone carry the search. Where devices are
 //!   short, replicas without rules that do not run yet are repacked over them by a ruin and recreate of its own.
+//! - After a reserve that keeps something out, or that is costly to keep, nodes are only emptied one by one: the annealing over fewer nodes knows
+//!   no losses. With devices a reserve is kept by greedy placements only.
 //! - What runs and must not move, or moves at a price, is not brought onto fewer nodes by annealing: ruin and recreate does that, more slowly.
-//! - The exact program of a reserve does not know the devices of its refuges: with both, a small problem may stay unproven.
 //! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
 //!   in it. There is no column generation and no partitioning.
 //! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
@@ -153,6 +156,7 @@ mod problem;
 pub mod profiles;
 mod prune;
 mod reassign;
+mod refuges;
 mod repack;
 mod ruin;
 mod slots;

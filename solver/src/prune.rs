@@ -1,6 +1,7 @@
 //! From any placement to one that may be carried out: takes replicas away until nothing unexcused is broken.
 
 use crate::check::homeless_of;
+use crate::deadline::Deadline;
 use crate::instance::Instance;
 use crate::survival::make_rooms;
 use crate::{Placed, Rule, Violation, verify};
@@ -10,7 +11,7 @@ use std::collections::BTreeMap;
 pub(crate) type Counts = BTreeMap<(usize, usize), u32>;
 
 /// Removes what [`verify`] objects to, one violation after the other; replicas of low priority and new ones first. It ends, because every
-/// step takes a replica and nothing placed breaks nothing.
+/// step takes a replica and nothing placed breaks nothing: what is left when the instance's time is over.
 pub(crate) fn prune(instance: &Instance, placed: &[Placed]) -> Vec<Placed> {
     let ascending = placed.windows(2).all(|pair| (pair[0].workload, pair[0].node) < (pair[1].workload, pair[1].node));
     if ascending && placed.iter().all(|entry| entry.count > 0) && verify(instance.problem, placed).is_ok() {
@@ -18,6 +19,9 @@ pub(crate) fn prune(instance: &Instance, placed: &[Placed]) -> Vec<Placed> {
     }
     let mut counts = counted(placed);
     for round in 0u64.. {
+        if round > 0 && instance.until.is_some_and(Deadline::passed) {
+            break;
+        }
         let list = listed(&counts);
         let Err(violations) = verify(instance.problem, &list) else { return list };
         let before = list.iter().map(|entry| u64::from(entry.count)).sum::<u64>();
@@ -122,7 +126,7 @@ fn relieve(instance: &Instance, counts: &mut Counts, violation: &Violation, roun
                     instance,
                     counts,
                     &homeless,
-                    (u128::from(over) * u128::from(4 + round), u128::from(units) * 4),
+                    (u128::from(over) * u128::from(4 + round * round), u128::from(units) * 4),
                 );
                 return;
             }

@@ -3,6 +3,7 @@
 use crate::backend::{Linear, Whole};
 use crate::classes::{bounds, class_model};
 use crate::deadline::Deadline;
+use crate::evaluate::improvement;
 use crate::explain::{Ask, Explainer};
 use crate::greedy::{Fit, Greedy};
 use crate::guided::Guide;
@@ -58,17 +59,21 @@ impl Default for SolveOptions {
 
 /// The part of a large search that goes to closing nodes, as long as that succeeds.
 const SQUEEZE_PART: f64 = 0.9;
+/// The part of a search that goes to placements whose losses can be borne, as long as any cannot.
+const RESERVES_PART: f64 = 0.7;
 /// Reasons take no longer than this.
 const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
 /// Finds the best placement it can before the time is out. Equal problems give equal answers, unless time ends the search.
 pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, ProblemError> {
     problem.validate()?;
-    let instance = Instance::new(problem);
+    let mut instance = Instance::new(problem);
     let deadline = Deadline::after(options.time_limit).or_cancel(options.cancel);
+    let start = prune(&instance, &problem.current);
     let reserved = if options.explain { (options.time_limit / 5).min(EXPLAIN_MAX) } else { Duration::ZERO };
     let searching = deadline.within(options.time_limit - reserved);
-    let mut search = Search::new(&instance, prune(&instance, &problem.current));
+    instance.until = Some(searching);
+    let mut search = Search::new(&instance, start);
     let small = instance.pairs() > options.exact_pairs_max && instance.is_small_change();
     if options.effort == SolveEffort::Incremental || options.effort == SolveEffort::Auto && small {
         let settled = search.incremental(searching);
@@ -81,11 +86,13 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
         }
     }
     search.greedy();
-    search.ensure_reserves(searching.within(searching.remaining() / 2));
-    if instance.pairs() <= options.exact_pairs_max {
+    let large = instance.pairs() > options.exact_pairs_max;
+    search.ensure_reserves(large, searching.within(searching.remaining().mul_f64(RESERVES_PART)));
+    if !large {
         // Most problems of this size are proven at once; for the others a good start is worth more than a longer search.
         search.exact(searching, options.time_limit / 8);
         if !search.is_proven() {
+            search.ensure_reserves(true, searching.within(searching.remaining() / 4));
             search.large(searching.within(searching.remaining() / 2));
             search.exact(searching, searching.remaining());
         }
@@ -117,17 +124,11 @@ impl<'i, 'p> Search<'i, 'p> {
 
     /// Takes a placement if it is sound and better than the best. The only way in.
     pub(crate) fn offer(&mut self, placed: Vec<Placed>) -> bool {
-        if verify(self.instance.problem, &placed).is_err() {
-            return false;
-        }
-        let worth = evaluate(self.instance.problem, &placed);
-        let better = worth.iter().map(|(_, v)| v).lt(self.worth.iter().map(|(_, v)| v));
-        if better {
-            let before: Vec<u64> = self.worth.iter().map(|(_, value)| *value).collect();
-            (self.best, self.worth) = (placed, worth);
-            self.keep_valid_bounds(&before);
-        }
-        better
+        let Some(worth) = improvement(self.instance.problem, &placed, &self.worth) else { return false };
+        let before: Vec<u64> = self.worth.iter().map(|(_, value)| *value).collect();
+        (self.best, self.worth) = (placed, worth);
+        self.keep_valid_bounds(&before);
+        true
     }
 
     /// Bounds were found for placements that are no worse than `at` in the tiers before: those of tiers behind one that is worse now say
@@ -343,7 +344,9 @@ impl<'i, 'p> Search<'i, 'p> {
             TierValue { tier: *tier, value: *value, bound, proven, proof }
         });
         let tiers = tiers.collect();
-        let unrepaired = verify(problem, &self.best).unwrap_or_default();
+        // What is not broken at present is not broken by a placement that was let pass.
+        let sound = self.instance.excuses.is_empty();
+        let unrepaired = if sound { Vec::new() } else { verify(problem, &self.best).unwrap_or_default() };
         Solution { tiers, shortages, unrepaired, placed: self.best, stats: self.stats }
     }
 }

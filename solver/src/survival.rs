@@ -57,15 +57,20 @@ pub(crate) struct Survival {
 impl Survival {
     /// The rows that every sound placement satisfies: of hard reserves that the present state keeps.
     pub(crate) fn implied(instance: &Instance) -> Survival {
-        let holds = |index: usize| instance.problem.constraints[index].weight.is_none() && instance.excess[index] == 0;
-        Survival::of(instance, holds)
+        Survival::nearly_binding(instance, 0)
     }
 
-    fn of(instance: &Instance, wanted: impl Fn(usize) -> bool) -> Survival {
+    /// The same, and those that would keep something out if so many thousandths were held back.
+    pub(crate) fn nearly_binding(instance: &Instance, thousandths: u128) -> Survival {
+        let holds = |index: usize| instance.problem.constraints[index].weight.is_none() && instance.excess[index] == 0;
+        Survival::of(instance, thousandths, holds)
+    }
+
+    fn of(instance: &Instance, thousandths: u128, wanted: impl Fn(usize) -> bool) -> Survival {
         let mut bounds = Vec::new();
         for index in instance.node_rules.iter().copied().filter(|index| wanted(*index)) {
             if let Rule::Reserve { topology, except } = &instance.problem.constraints[index].rule {
-                add_bounds(instance, index, *topology, except, &mut bounds);
+                add_bounds(instance, index, (*topology, except), thousandths, &mut bounds);
             }
         }
         let mut of_workload = vec![Vec::new(); instance.problem.workloads.len()];
@@ -76,13 +81,16 @@ impl Survival {
     }
 
     /// The same with so many thousandths held back.
-    fn tightened(&self, thousandths: u128) -> Survival {
+    pub(crate) fn tightened(&self, thousandths: u128) -> Survival {
         let mut tighter = self.clone();
-        for bound in &mut tighter.bounds {
-            bound.most = bound.most.saturating_sub(bound.most.saturating_mul(thousandths) / 1000);
-        }
+        tighter.bounds.iter_mut().for_each(|bound| bound.most = less(bound.most, thousandths));
         tighter
     }
+}
+
+/// An amount without so many thousandths of it.
+fn less(amount: u128, thousandths: u128) -> u128 {
+    amount.saturating_sub(amount.saturating_mul(thousandths) / 1000)
 }
 
 /// What a replica takes of a resource, or (positions after those) of a kind of device, in parts.
@@ -121,7 +129,14 @@ fn least_left(instance: &Instance, topology: usize, parts: impl Iterator<Item = 
     total.saturating_sub(of_domain.into_values().max().unwrap_or(0))
 }
 
-fn add_bounds(instance: &Instance, constraint: usize, topology: usize, except: &[usize], bounds: &mut Vec<Bound>) {
+/// The bounds that keep something out when so many thousandths are held back.
+fn add_bounds(
+    instance: &Instance,
+    constraint: usize,
+    (topology, except): (usize, &[usize]),
+    thousandths: u128,
+    bounds: &mut Vec<Bound>,
+) {
     let problem = instance.problem;
     let member =
         |workload: &usize| except.binary_search(workload).is_err() && most_wanted(&problem.workloads[*workload]) > 0;
@@ -141,7 +156,7 @@ fn add_bounds(instance: &Instance, constraint: usize, topology: usize, except: &
             let most = left.saturating_add(strays);
             let wanted =
                 |(w, amount): &(usize, u128)| amount.saturating_mul(u128::from(most_wanted(&problem.workloads[*w])));
-            if amounts.iter().map(wanted).fold(0, u128::saturating_add) > most {
+            if amounts.iter().map(wanted).fold(0, u128::saturating_add) > less(most, thousandths) {
                 bounds.push(Bound { constraint, amounts, most });
             }
         }
@@ -151,7 +166,7 @@ fn add_bounds(instance: &Instance, constraint: usize, topology: usize, except: &
         nodes.extend(instance.running[workload].iter().map(|(node, _)| *node));
         let on = |node: &usize| (*node, u128::from(instance.most_on(workload, *node)));
         let most = least_left(instance, topology, nodes.iter().map(on));
-        if u128::from(most_wanted(&problem.workloads[workload])) > most {
+        if u128::from(most_wanted(&problem.workloads[workload])) > less(most, thousandths) {
             bounds.push(Bound { constraint, amounts: vec![(workload, 1)], most });
         }
     }
@@ -186,27 +201,20 @@ fn confined(instance: &Instance, members: &[usize]) -> Vec<(Vec<usize>, Vec<usiz
 }
 
 impl Search<'_, '_> {
-    /// Looks for placements that keep every reserve, hard or soft, with as little left out as possible: greedy ones under the rows of all
-    /// reserves, with more and more held back.
-    pub(crate) fn ensure_reserves(&mut self, deadline: Deadline) {
-        let problem = self.instance.problem;
-        let unkept = |constraint: &Constraint| match &constraint.rule {
-            Rule::Reserve { topology, except } => {
-                let hard = constraint.weight.is_none();
-                hard && self.is_short() || !homeless_of(problem, &self.best, *topology, except).is_empty()
-            }
-            _ => false,
-        };
-        if !problem.constraints.iter().any(unkept) {
+    /// Looks for placements that keep every reserve, hard or soft, with as little left out as possible: by annealing ([`crate::refuges`]) when
+    /// the problem is `large` and a board can hold it; else greedy ones under the rows of all reserves, with more and more held back.
+    pub(crate) fn ensure_reserves(&mut self, large: bool, deadline: Deadline) {
+        if !self.is_unkept() || large && self.find_refuges(deadline) {
             return;
         }
-        let all = Survival::of(self.instance, |_| true);
+        let problem = self.instance.problem;
+        let all = Survival::of(self.instance, 0, |_| true);
         let natural = Greedy::natural_fit(problem.objective.shape);
         let mut fruitless = 0;
         for held_back in LADDER {
             let mut tighter = self.instance.clone();
             tighter.survival = all.tightened(held_back);
-            let mended = relieved(&tighter, &self.best);
+            let mended = relieved(&tighter, &self.best, deadline);
             let mut gained = false;
             for (fit, start) in [(natural, mended.as_slice()), (natural, &[]), (Fit::Loosest, &[])] {
                 if deadline.passed() {
@@ -243,9 +251,12 @@ pub(crate) fn in_the_way(layout: &Layout, workload: usize) -> Vec<usize> {
 }
 
 /// A placement without what stands in the way of the reserves it breaks, as far as a few rounds reach.
-fn relieved(instance: &Instance, placed: &[Placed]) -> Vec<Placed> {
+pub(crate) fn relieved(instance: &Instance, placed: &[Placed], deadline: Deadline) -> Vec<Placed> {
     let mut counts = counted(placed);
     for round in 0..ROUNDS_MAX {
+        if deadline.passed() {
+            break;
+        }
         let mut homeless = Vec::new();
         for constraint in &instance.problem.constraints {
             if let Rule::Reserve { topology, except } = &constraint.rule {

@@ -4,7 +4,7 @@
 #[expect(dead_code, reason = "this test draws its problems family by family")]
 mod oracle;
 
-use hyphae_solver::{Problem, SolveOptions, Tier, Violation, excused, solve, verify};
+use hyphae_solver::{Problem, SolveOptions, Tier, Violation, excused, solve, tiers, verify};
 use oracle::{Dice, FAMILIES, Family};
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ fn solved(problem: &Problem, exact_pairs_max: usize) -> (Vec<u64>, u64) {
 
 #[test]
 fn no_broken_state_is_made_worse_and_small_ones_are_repaired_as_far_as_possible() {
-    let mut faults = Vec::new();
+    let (mut faults, mut unrepaired) = (Vec::new(), Vec::new());
     for family in FAMILIES {
         let mut looked_at = 0;
         for (seed, problem) in broken(family) {
@@ -83,14 +83,20 @@ fn no_broken_state_is_made_worse_and_small_ones_are_repaired_as_far_as_possible(
             if exact != best {
                 faults.push(format!("{family:?} {seed}: {exact:?}, the best is {best:?}"));
             }
-            let (_, repair) = solved(&problem, 0);
+            let (large, repair) = solved(&problem, 0);
             if repair > before {
                 faults.push(format!("{family:?} {seed}: in the large, repair is {repair}, was {before}"));
+            }
+            let tiers = tiers(&problem).iter().position(|tier| *tier == Tier::Repair).expect("always a tier") + 1;
+            if family == Family::Reserve && large[..tiers] != best[..tiers] {
+                unrepaired.push(format!("{seed}: in the large {large:?}, the best is {best:?}"));
             }
         }
         assert!(looked_at >= EACH / 2, "{family:?}: only {looked_at} broken states were found");
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+    // Without the exact program a reserve is repaired by annealing, which may miss the best there is now and then.
+    assert!(unrepaired.len() <= EACH / 5, "{}", unrepaired.join("\n"));
 }
 
 #[test]

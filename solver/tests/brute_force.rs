@@ -55,15 +55,27 @@ fn exact_path_reaches_the_optimum_for_every_family_and_pair_of_families() {
     }
 }
 
+/// One problem of [`exact_path_reaches_the_optimum_for_every_family_and_pair_of_families`].
+fn agrees_on_pair(seed: u64, one: oracle::Family, other: oracle::Family) {
+    let at = |family: oracle::Family| oracle::FAMILIES.iter().position(|f| *f == family).expect("a family");
+    let (a, b) = (at(one).min(at(other)), at(one).max(at(other)));
+    let mut dice = oracle::Dice((seed << 16) + (a as u64) * 256 + b as u64);
+    let pair = [oracle::FAMILIES[a], oracle::FAMILIES[b]];
+    agrees(&oracle::small_with(&mut dice, &pair), &format_args!("seed {seed} of {pair:?}"));
+}
+
 /// HiGHS 1.16 ends with an error on this one unless its presolve is off.
 #[test]
 fn a_program_on_which_the_back_end_stumbles_is_solved_all_the_same() {
-    let families = oracle::FAMILIES;
-    let at = |family: oracle::Family| families.iter().position(|f| *f == family).expect("a family");
-    let (a, b) = (at(oracle::Family::LimitPerDomain), at(oracle::Family::MovedMost));
-    let (a, b) = (a.min(b), a.max(b));
-    let mut dice = oracle::Dice((3047 << 16) + (a as u64) * 256 + b as u64);
-    agrees(&oracle::small_with(&mut dice, &[families[a], families[b]]), &"seed 3047 of limits and moves");
+    agrees_on_pair(3047, oracle::Family::LimitPerDomain, oracle::Family::MovedMost);
+}
+
+/// What is lost finds its device, not just as many parts of several.
+#[test]
+fn refuges_know_whole_and_shared_devices() {
+    for seed in [1583, 1902, 3328, 4042] {
+        agrees_on_pair(seed, oracle::Family::Reserve, oracle::Family::Devices);
+    }
 }
 
 #[test]

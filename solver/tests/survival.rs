@@ -88,7 +88,7 @@ fn homeless(problem: &Problem, placed: &[Placed], topology: usize, domain: usize
 
 #[test]
 fn with_more_than_half_asked_for_everything_is_placed_and_any_zone_can_be_lost() {
-    let mut problem = cluster(60, 55);
+    let mut problem = cluster(60, 60);
     problem.constraints.push(reserve(ZONE));
     let solution = solved(&problem, false);
     assert_eq!(shortage(&solution), [0, 0, 0]);
@@ -189,15 +189,35 @@ fn a_broken_reserve_is_repaired_first_and_with_few_moves() {
         let solution = solve(&problem, &options).expect("a valid problem");
         let value = |wanted: Tier| solution.tiers.iter().find(|tier| tier.tier == wanted).map(|tier| tier.value);
         assert_eq!(value(Tier::Shortage(0)), Some(0));
-        if exact_pairs_max > 0 {
-            assert_eq!(verify(&problem, &solution.placed), Ok(Vec::new()));
-            assert_eq!(value(Tier::Repair), Some(0));
-            assert_eq!(value(Tier::Disruption), Some(1), "one small replica that moves is enough");
-        } else {
-            // The large path has no program that sees where a lost replica would go: it must only not make it worse.
-            assert!(verify(&problem, &solution.placed).is_ok() && value(Tier::Repair) <= Some(1));
-        }
+        assert_eq!(verify(&problem, &solution.placed), Ok(Vec::new()));
+        assert_eq!(value(Tier::Repair), Some(0));
+        assert_eq!(value(Tier::Disruption), Some(1), "one small replica that moves is enough");
     }
+}
+
+/// First fit would give the first node, where both resources are left, to those that need only one of them.
+#[test]
+fn many_lost_replicas_are_packed_so_that_resources_run_out_together() {
+    let mut problem = cluster(3, 0);
+    for (node, (zone, capacity)) in problem.nodes.iter_mut().zip([(0, [120, 60]), (1, [200, 200]), (1, [60, 0])]) {
+        node.capacity = capacity.to_vec();
+        node.domains[ZONE] = Some(zone);
+    }
+    let spec = |name: &str, demand: [u64; 2], wanted| Workload {
+        name: name.into(),
+        demand: demand.to_vec(),
+        wanted,
+        move_weight: 1,
+        eligible: vec![0, 1, 2],
+        ..Workload::default()
+    };
+    problem.workloads = vec![spec("lean", [1, 0], 60), spec("both", [1, 1], 60), spec("daemon", [140, 140], 1)];
+    problem.constraints.push(Constraint { rule: Rule::Reserve { topology: ZONE, except: vec![2] }, weight: None });
+    let at = |workload, node, count| Placed { workload, node, count };
+    let placed = [at(0, 0, 60), at(1, 0, 60), at(2, 1, 1)];
+    assert_eq!(verify(&problem, &placed), Ok(Vec::new()));
+    problem.nodes[2].capacity[0] = 59;
+    assert_eq!(verify(&problem, &placed), Err(vec![Violation::Rule { constraint: 0, units: 1 }]));
 }
 
 #[test]

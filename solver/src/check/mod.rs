@@ -98,7 +98,11 @@ fn held_too_much(problem: &Problem) -> Vec<Violation> {
 /// Whether `placed` may be handed out: `Ok` with the violations that the present state excuses, `Err` with those that nothing
 /// excuses.
 pub fn verify(problem: &Problem, placed: &[Placed]) -> Result<Vec<Violation>, Vec<Violation>> {
-    let violations = check(problem, placed);
+    verdict(problem, check(problem, placed))
+}
+
+/// [`verify`], when the violations are known.
+pub(crate) fn verdict(problem: &Problem, violations: Vec<Violation>) -> Result<Vec<Violation>, Vec<Violation>> {
     if violations.is_empty() {
         return Ok(violations);
     }

@@ -1,15 +1,24 @@
 //! What a loss leaves: can everything that lies in a lost domain be placed again on what is free elsewhere?
 //!
 //! Every loss is simulated on the placement itself. The lost replicas are packed, the hardest to place first, each where it leaves little; when that
-//! fails in two orders, a bounded exact search follows. "No room" may be said wrongly of a large and nearly full cluster, "room" never.
+//! fails in two orders, nodes are filled one after the other so that their resources run out together (Panigrahy et al. 2011), what is still left
+//! over takes the place of what has room elsewhere too, and a bounded exact search follows. "No room" may be said wrongly of a large and nearly full cluster, "room" never.
 
 use super::rooms::Rooms;
 use super::{Tally, labels_needed};
 use crate::{Placed, Problem};
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 /// Replicas of one loss that the exact search looks at, at most.
 const SEARCHED_MAX: u64 = 64;
+/// Pairs of a node and a workload there that are looked at for what is left over: for each loss.
+const SWAPS_MAX: usize = 100_000;
+/// No place is taken for what is left over when that is more than this, and more than one in so many of the lost replicas.
+const LEFT_OVER_MAX: u64 = 64;
+const LEFT_OVER_PART: u64 = 10;
+/// Lost replicas times their workloads, at most, for filling node after node.
+const COMPARED_MAX: u64 = 4_000_000;
 /// Nodes that the exact searches look at: for each loss, and for all of them together.
 const STEPS_MAX: usize = 60_000;
 const STEPS_OF_ALL_MAX: usize = 3_000_000;
@@ -42,6 +51,14 @@ pub(super) fn homeless(problem: &Problem, tally: &Tally, topology: usize, except
         homeless.extend(missing.map(|(workload, count)| Homeless { domain, workload, count }));
     }
     homeless
+}
+
+/// How lost replicas are packed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    FewestNodes,
+    LargestFirst,
+    NodeAfterNode,
 }
 
 /// (workload, how many).
@@ -89,13 +106,24 @@ impl Simulation<'_> {
         lost.sort_by_cached_key(|(workload, _)| {
             (self.rooms.reach(*workload), Reverse(self.size(*workload)), *workload)
         });
-        let mut missing = self.packed(&lost);
-        if !missing.is_empty() && by_size != lost {
-            self.rooms.clear();
-            let other = self.packed(&by_size);
-            if total(&other) < total(&missing) {
-                missing = other;
+        let mut missing = self.pack(Way::FewestNodes, (&lost, &by_size));
+        let few = LEFT_OVER_MAX.max(total(&lost) / LEFT_OVER_PART);
+        let compared = total(&lost).saturating_mul(lost.len() as u64);
+        let mut best = Way::FewestNodes;
+        for way in [Way::LargestFirst, Way::NodeAfterNode] {
+            let hopeless = way == Way::NodeAfterNode && (total(&missing) > few || compared > COMPARED_MAX);
+            if missing.is_empty() || hopeless || way == Way::LargestFirst && by_size == lost {
+                continue;
             }
+            let other = self.pack(way, (&lost, &by_size));
+            if total(&other) < total(&missing) {
+                (missing, best) = (other, way);
+            }
+        }
+        if !missing.is_empty() && total(&missing) <= few {
+            self.pack(best, (&lost, &by_size));
+            self.steps = SWAPS_MAX;
+            missing = self.squeezed_in(missing);
         }
         if !missing.is_empty() && total(&lost) <= SEARCHED_MAX {
             self.rooms.clear();
@@ -105,6 +133,16 @@ impl Simulation<'_> {
             self.steps_of_all += self.steps;
         }
         missing
+    }
+
+    /// What is left over when the lost replicas, sorted by how few nodes they may go to and by size, are packed in one way from nothing.
+    fn pack(&mut self, way: Way, (by_reach, by_size): (&Counts, &Counts)) -> Counts {
+        self.rooms.clear();
+        match way {
+            Way::FewestNodes => self.packed(by_reach),
+            Way::LargestFirst => self.packed(by_size),
+            Way::NodeAfterNode => self.packed_by_node(by_reach),
+        }
     }
 
     /// The largest part of any node's capacity that one replica takes, in millionths.
@@ -129,6 +167,81 @@ impl Simulation<'_> {
             }
         }
         missing
+    }
+
+    /// Node after node, each time the replica whose demand points most in the direction of what is free; first those that may go to few nodes.
+    fn packed_by_node(&mut self, by_reach: &Counts) -> Counts {
+        let parts = |amount: u64, most: u64| (u128::from(amount) * 1000 / u128::from(most)) as u64;
+        let mut missing = Vec::new();
+        let reach = |(workload, _): &(usize, u64)| self.rooms.reach(*workload);
+        let alike: Vec<&[(usize, u64)]> = by_reach.chunk_by(|one, other| reach(one) == reach(other)).collect();
+        for alike in alike {
+            let demand = |(workload, _): &(usize, u64)| -> Vec<u64> {
+                let demand = self.problem.workloads[*workload].demand.iter();
+                demand.zip(&self.most).map(|(demand, most)| parts(*demand, *most)).collect()
+            };
+            let demands: Vec<Vec<u64>> = alike.iter().map(demand).collect();
+            let mut left = alike.to_vec();
+            for leaf in 0..self.rooms.leaves() {
+                loop {
+                    let free: Vec<u64> =
+                        self.rooms.free(leaf).iter().zip(&self.most).map(|(free, most)| parts(*free, *most)).collect();
+                    let open = (0..left.len()).filter(|at| left[*at].1 > 0 && self.rooms.may_fit(left[*at].0, leaf));
+                    let along =
+                        |at: &usize| demands[*at].iter().zip(&free).map(|(demand, free)| demand * free).sum::<u64>();
+                    let Some(at) = open.max_by_key(|at| (along(at), Reverse(*at))) else { break };
+                    self.rooms.take(left[at].0, leaf, 1);
+                    left[at].1 -= 1;
+                }
+            }
+            missing.extend(left.into_iter().filter(|(_, count)| *count > 0));
+        }
+        missing
+    }
+
+    /// Ejection chains of one link: what is left over after some has taken the place of others, for which there was room elsewhere.
+    fn squeezed_in(&mut self, mut missing: Counts) -> Counts {
+        for (workload, count) in &mut missing {
+            self.squeeze_in(*workload, count);
+        }
+        missing.retain(|(_, count)| *count > 0);
+        missing
+    }
+
+    fn squeeze_in(&mut self, workload: usize, count: &mut u64) {
+        // What has room elsewhere, as far as that was asked.
+        let mut elsewhere: BTreeMap<usize, bool> = BTreeMap::new();
+        for leaf in self.rooms.open_leaves(workload) {
+            for (other, many) in self.rooms.in_the_way(workload, leaf) {
+                let Some(left) = self.steps.checked_sub(1).filter(|_| *count > 0) else { return };
+                self.steps = left;
+                let room = elsewhere.entry(other).or_insert_with(|| self.rooms.first(other).is_some());
+                if *room && self.exchange(workload, leaf, (other, many)) {
+                    *count -= 1;
+                    elsewhere.clear();
+                }
+            }
+        }
+    }
+
+    /// One replica comes to a leaf and `many` of another workload go elsewhere, or nothing changes.
+    fn exchange(&mut self, workload: usize, leaf: usize, (other, many): (usize, u64)) -> bool {
+        (0..many).for_each(|_| self.rooms.give_back(other, leaf));
+        let mut went = Vec::new();
+        if self.rooms.fits(workload, leaf) {
+            self.rooms.take(workload, leaf, 1);
+            while let Some(to) = (went.len() < many as usize).then(|| self.rooms.first(other)).flatten() {
+                self.rooms.take(other, to, 1);
+                went.push(to);
+            }
+            if went.len() == many as usize {
+                return true;
+            }
+            went.into_iter().for_each(|to| self.rooms.give_back(other, to));
+            self.rooms.give_back(workload, leaf);
+        }
+        self.rooms.take(other, leaf, many);
+        false
     }
 
     /// Tries every node for every replica, those of one workload in ascending order of leaves, and leaving the rest of a workload out;

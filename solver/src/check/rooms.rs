@@ -179,6 +179,18 @@ impl<'a> Rooms<'a> {
         self.most(workload, leaf, 1) == 1
     }
 
+    /// What is free on a leaf of each resource.
+    pub(super) fn free(&self, leaf: usize) -> &[u64] {
+        &self.free[(self.width + leaf) * self.kinds..][..self.problem.resources.len()]
+    }
+
+    /// [`Rooms::fits`], looking at amounts first.
+    pub(super) fn may_fit(&self, workload: usize, leaf: usize) -> bool {
+        let demand = &self.demand[workload * self.kinds..(workload + 1) * self.kinds];
+        let free = &self.free[(self.width + leaf) * self.kinds..][..self.kinds];
+        demand.iter().zip(free).all(|(demand, free)| demand <= free) && self.fits(workload, leaf)
+    }
+
     /// How many more replicas, at most `wanted`, have room on a leaf.
     pub(super) fn most(&self, workload: usize, leaf: usize, wanted: u64) -> u64 {
         let (node, set) = (self.nodes[leaf], self.set_of[workload]);
@@ -203,6 +215,35 @@ impl<'a> Rooms<'a> {
         let there = u64::from(self.problem.nodes[node].devices.get(device.kind).copied().unwrap_or(0));
         let needed = devices_on(self.problem, &held, device.kind, self.problem.devices[device.kind].parts);
         u64::from(needed <= there)
+    }
+
+    /// The leaves that a workload may go to, full or not.
+    pub(super) fn open_leaves(&self, workload: usize) -> Vec<usize> {
+        let (set, lost) = (self.set_of[workload], &self.lost);
+        let open = |leaf: &usize| {
+            let domain = self.problem.nodes[self.nodes[*leaf]].domains[self.topology];
+            (self.open[(self.width + leaf) * self.words + set / 64] >> (set % 64)) & 1 == 1
+                && (lost.is_none() || domain != *lost)
+        };
+        (0..self.nodes.len()).filter(open).collect()
+    }
+
+    /// What has come to a leaf, and how many of it would have to go for one more of `workload` as far as amounts tell: only what is enough
+    /// by itself.
+    pub(super) fn in_the_way(&self, workload: usize, leaf: usize) -> Vec<(usize, u64)> {
+        let amounts = |workload: usize| &self.demand[workload * self.kinds..(workload + 1) * self.kinds];
+        let free = &self.free[(self.width + leaf) * self.kinds..][..self.kinds];
+        let here = self.taken.range((leaf, 0)..(leaf + 1, 0)).filter(|((_, other), _)| *other != workload);
+        let enough = here.filter_map(|((_, other), count)| {
+            let lacks = amounts(workload).iter().zip(free).map(|(demand, free)| demand.saturating_sub(*free));
+            let many = lacks.zip(amounts(*other)).try_fold(1, |many: u64, (lack, amount)| match (lack, amount) {
+                (0, _) => Some(many),
+                (_, 0) => None,
+                _ => Some(many.max(lack.div_ceil(*amount))),
+            });
+            many.filter(|many| many <= count).map(|many| (*other, many))
+        });
+        enough.collect()
     }
 
     /// Places `count` replicas on a leaf, where they must fit.

@@ -53,18 +53,13 @@ impl Model<'_, '_> {
     fn add_fillings(&mut self, kind: usize) -> bool {
         let takers: Vec<Takers> = (0..self.bins.len()).map(|bin| self.takers(bin, kind)).collect();
         let sizes: BTreeSet<u32> = takers.iter().flat_map(|takers| takers.shares.keys().copied()).collect();
-        let sizes: Vec<u32> = sizes.into_iter().rev().collect();
         let sharing = takers.iter().filter(|takers| takers.free && !takers.shares.is_empty()).count();
-        let most = PATTERNS_MAX.min(PATTERN_COLUMNS_MAX / sharing.max(1));
         let parts = self.instance.problem.devices[kind].parts;
-        let known = (0..=sizes.len().min(SIZES_MAX))
-            .rev()
-            .find_map(|many| Some((many, patterns(&sizes[..many], parts, most)?)));
-        let Some((many, patterns)) = known else { return false };
+        let Some(patterns) = Patterns::of(sizes, parts, sharing) else { return false };
         for (bin, takers) in takers.into_iter().enumerate().filter(|(_, takers)| takers.free) {
-            self.add_filling(bin, kind, takers, &sizes[..many], &patterns);
+            self.add_filling(bin, kind, takers, &patterns);
         }
-        many == sizes.len()
+        patterns.are_all
     }
 
     /// What takes devices of a kind in a bin.
@@ -82,38 +77,15 @@ impl Model<'_, '_> {
             if count.terms.is_empty() && count.constant == 0.0 {
                 continue;
             }
-            match demand.take {
-                DeviceTake::Whole(devices) => takers.whole.add(f64::from(devices), &count),
-                DeviceTake::Share(share) => takers.shares.entry(share).or_default().add(1.0, &count),
-            }
+            takers.add(demand.take, &count);
         }
         takers
     }
 
-    fn add_filling(&mut self, bin: usize, kind: usize, takers: Takers, sizes: &[u32], patterns: &[Vec<u32>]) {
+    fn add_filling(&mut self, bin: usize, kind: usize, takers: Takers, patterns: &Patterns) {
         let node = self.bins[bin][0];
         let devices = f64::from(self.instance.devices(node, kind)) * self.bins[bin].len() as f64;
-        let counts: BTreeMap<u32, Linear> =
-            takers.shares.into_iter().filter(|(size, _)| sizes.contains(size)).collect();
-        let mut used = takers.whole;
-        let mut columns = Vec::new();
-        for pattern in patterns.iter().filter(|_| !counts.is_empty()) {
-            let col = self.program.column(0.0, devices, self.whole_counts);
-            used.terms.push((col, 1.0));
-            let held = sizes.iter().zip(pattern).filter(|(_, many)| **many > 0).map(|(size, many)| (*size, *many));
-            columns.push((held.collect::<Vec<_>>(), col));
-        }
-        for (size, count) in &counts {
-            let mut row = count.clone();
-            // One device never holds more than there can be.
-            let most = self.program.greatest(count).max(1.0);
-            for (held, col) in &columns {
-                if let Some((_, many)) = held.iter().find(|(s, _)| s == size) {
-                    row.terms.push((*col, -f64::from(*many).min(most)));
-                }
-            }
-            self.program.at_most_zero(row);
-        }
+        let Filled { counts, mut used, columns } = self.filled_by(takers, devices, patterns);
         used.constant -= devices;
         let over = f64::from(self.instance.devices_over[node][kind]);
         let mut excess = None;
@@ -131,6 +103,33 @@ impl Model<'_, '_> {
             let parts = self.instance.problem.devices[kind].parts;
             self.fillings.push(Filling { counts, parts, patterns: columns, excess });
         }
+    }
+
+    /// Columns for what of `devices` is filled by each pattern, enough of them for all shares.
+    pub(super) fn filled_by(&mut self, takers: Takers, devices: f64, patterns: &Patterns) -> Filled {
+        let Patterns { sizes, fillings, .. } = patterns;
+        let counts: BTreeMap<u32, Linear> =
+            takers.shares.into_iter().filter(|(size, _)| sizes.contains(size)).collect();
+        let mut used = takers.whole;
+        let mut columns = Vec::new();
+        for pattern in fillings.iter().filter(|_| !counts.is_empty()) {
+            let col = self.program.column(0.0, devices, self.whole_counts);
+            used.terms.push((col, 1.0));
+            let held = sizes.iter().zip(pattern).filter(|(_, many)| **many > 0).map(|(size, many)| (*size, *many));
+            columns.push((held.collect::<Vec<_>>(), col));
+        }
+        for (size, count) in &counts {
+            let mut row = count.clone();
+            // One device never holds more than there can be.
+            let most = self.program.greatest(count).max(1.0);
+            for (held, col) in &columns {
+                if let Some((_, many)) = held.iter().find(|(s, _)| s == size) {
+                    row.terms.push((*col, -f64::from(*many).min(most)));
+                }
+            }
+            self.program.at_most_zero(row);
+        }
+        Filled { counts, used, columns }
     }
 
     /// Fills the devices as the checker would, so that the counts alone are a start.
@@ -186,11 +185,53 @@ impl Model<'_, '_> {
 
 /// What takes devices of a kind in a bin: whole ones in all, and how many shares of each size.
 #[derive(Default)]
-struct Takers {
+pub(super) struct Takers {
     whole: Linear,
     shares: BTreeMap<u32, Linear>,
     /// Any of it may change.
     free: bool,
+}
+
+impl Takers {
+    pub(super) fn add(&mut self, take: DeviceTake, count: &Linear) {
+        match take {
+            DeviceTake::Whole(devices) => self.whole.add(f64::from(devices), count),
+            DeviceTake::Share(share) => self.shares.entry(share).or_default().add(1.0, count),
+        }
+    }
+}
+
+/// The devices of a bin as columns.
+pub(super) struct Filled {
+    /// Per size of share that the patterns know: what there is of it.
+    counts: BTreeMap<u32, Linear>,
+    /// Devices in use.
+    pub(super) used: Linear,
+    /// Each pattern (size, how many) with its column.
+    columns: Vec<(Vec<(u32, u32)>, Col)>,
+}
+
+/// Ways to fill one device.
+pub(super) struct Patterns {
+    /// The sizes they are made of, descending.
+    sizes: Vec<u32>,
+    /// How many of each.
+    fillings: Vec<Vec<u32>>,
+    /// No size is left out.
+    pub(super) are_all: bool,
+}
+
+impl Patterns {
+    /// All maximal patterns of as many of `sizes`, the largest first, as `bins` can have columns for.
+    pub(super) fn of(sizes: BTreeSet<u32>, parts: u32, bins: usize) -> Option<Patterns> {
+        let mut sizes: Vec<u32> = sizes.into_iter().rev().collect();
+        let most = PATTERNS_MAX.min(PATTERN_COLUMNS_MAX / bins.max(1));
+        let few = |many: usize| Some((many, patterns(&sizes[..many], parts, most)?));
+        let (many, fillings) = (0..=sizes.len().min(SIZES_MAX)).rev().find_map(few)?;
+        let are_all = many == sizes.len();
+        sizes.truncate(many);
+        Some(Patterns { sizes, fillings, are_all })
+    }
 }
 
 /// All maximal ways to fill one device with shares of these sizes (descending): how many of each; nothing when there are more than `most`.

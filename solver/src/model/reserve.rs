@@ -3,8 +3,12 @@
 //! Small programs over single nodes state it in full, with a column for each way a lost replica could go (*recourse*). Larger ones state
 //! what is necessary ([`crate::survival`]): what may go to a set of nodes fits on those of them that any loss leaves. The checker
 //! simulates every loss on the final placement.
+//!
+//! A loss may shift shares from one device of a node to another, so that each refuge has columns of its own for how its devices are filled (see
+//! [`super::devices`]). Where there are too many ways to fill one, parts alone are counted, which is necessary only.
 
 use super::Model;
+use super::devices::{Patterns, Takers};
 use crate::backend::{Col, Linear};
 use crate::{DeviceTake, Standing};
 use std::collections::BTreeMap;
@@ -26,9 +30,10 @@ impl Model<'_, '_> {
         let whole = self.fixed.iter().all(Vec::is_empty) && self.bins.iter().all(|bin| bin.len() == 1);
         if whole && pairs * domains <= RECOURSE_MAX {
             self.has_choices = true;
+            let patterns = self.refuge_patterns(domains);
             let mut units = Linear::default();
             for domain in 0..domains {
-                let lacking = self.recourse(topology, domain, except, allowed);
+                let lacking = self.recourse(topology, domain, except, &patterns, allowed);
                 units.add(1.0, &lacking);
             }
             return units;
@@ -42,13 +47,31 @@ impl Model<'_, '_> {
         Linear::default()
     }
 
+    /// Per kind of device, the ways to fill one of a refuge.
+    fn refuge_patterns(&self, domains: usize) -> Vec<Option<Patterns>> {
+        let problem = self.instance.problem;
+        let of = |kind: usize| {
+            let having = problem.nodes.iter().filter(|node| node.devices.get(kind).is_some_and(|devices| *devices > 0));
+            let sizes = self.instance.shares[kind].iter().copied().collect();
+            Patterns::of(sizes, problem.devices[kind].parts, having.count() * domains)
+        };
+        (0..problem.devices.len()).map(of).collect()
+    }
+
     fn is_in(&self, bin: usize, topology: usize, domain: usize) -> bool {
         self.bins[bin].iter().all(|node| self.instance.problem.nodes[*node].domains[topology] == Some(domain))
     }
 
     /// With r[w,n] the replicas of w that go to n when the domain is lost, and s[w] those that find no room:
     /// `count[w, domain] ≤ Σ_n r[w,n] + s[w]` and, outside the domain, `Σ_w demand · (x[w,n] + r[w,n]) ≤ capacity` (· y, when n is on offer).
-    fn recourse(&mut self, topology: usize, domain: usize, except: &[usize], allowed: bool) -> Linear {
+    fn recourse(
+        &mut self,
+        topology: usize,
+        domain: usize,
+        except: &[usize],
+        patterns: &[Option<Patterns>],
+        allowed: bool,
+    ) -> Linear {
         let problem = self.instance.problem;
         let bins: Vec<usize> = (0..self.bins.len()).filter(|bin| !self.is_in(*bin, topology, domain)).collect();
         let mut recourses: BTreeMap<usize, Recourse> = BTreeMap::new();
@@ -87,13 +110,13 @@ impl Model<'_, '_> {
             recourses.insert(workload, Recourse { to });
         }
         for bin in bins {
-            self.room(bin, &recourses);
+            self.room(bin, &recourses, patterns);
         }
         units
     }
 
     /// Capacity and devices of a bin that takes in what is lost elsewhere.
-    fn room(&mut self, bin: usize, recourses: &BTreeMap<usize, Recourse>) {
+    fn room(&mut self, bin: usize, recourses: &BTreeMap<usize, Recourse>, patterns: &[Option<Patterns>]) {
         let problem = self.instance.problem;
         let node = &problem.nodes[self.bins[bin][0]];
         let taken = |workload: usize| {
@@ -125,21 +148,48 @@ impl Model<'_, '_> {
             let uses = |w: usize| problem.workloads[w].demand[resource] > 0;
             self.room_of(amounts, u128::from(*capacity), ceiling, &arrivals_of(recourses, bin, uses));
         }
-        for (kind, device) in problem.devices.iter().enumerate() {
-            let parts = u128::from(device.parts);
-            let demand = |w: usize| problem.workloads[w].device.filter(|demand| demand.kind == kind);
-            let amount = |w: usize| match demand(w).map(|demand| demand.take) {
-                Some(DeviceTake::Whole(devices)) => u128::from(devices) * parts,
-                Some(DeviceTake::Share(share)) => u128::from(share),
-                None => 0,
-            };
-            let amounts: Vec<(u128, Linear)> =
-                counts.iter().enumerate().map(|(w, count)| (amount(w), count.clone())).collect();
-            let there = u128::from(node.devices.get(kind).copied().unwrap_or(0)) * parts;
-            let most = u128::from(self.instance.devices(self.bins[bin][0], kind)) * parts;
-            let uses = |w: usize| demand(w).is_some();
-            self.room_of(amounts, there, most, &arrivals_of(recourses, bin, uses));
+        for (kind, patterns) in patterns.iter().enumerate() {
+            self.device_room(bin, kind, (&counts, recourses), patterns.as_ref());
         }
+    }
+
+    /// Devices of one kind, filled anew: `Σ_p y[p] + Σ_w whole · (x + r) ≤ devices`, or by parts.
+    fn device_room(
+        &mut self,
+        bin: usize,
+        kind: usize,
+        (counts, recourses): (&[Linear], &BTreeMap<usize, Recourse>),
+        patterns: Option<&Patterns>,
+    ) {
+        let problem = self.instance.problem;
+        let demand = |w: usize| problem.workloads[w].device.filter(|demand| demand.kind == kind);
+        let arrivals = arrivals_of(recourses, bin, |w| demand(w).is_some());
+        if arrivals.is_empty() {
+            return;
+        }
+        let node = self.bins[bin][0];
+        let there = problem.nodes[node].devices.get(kind).copied().unwrap_or(0);
+        let most = self.instance.devices(node, kind);
+        if let Some(patterns) = patterns {
+            let mut takers = Takers::default();
+            for (workload, count) in counts.iter().enumerate().filter(|(_, count)| !count.terms.is_empty()) {
+                demand(workload).into_iter().for_each(|demand| takers.add(demand.take, count));
+            }
+            let used = self.filled_by(takers, f64::from(most), patterns).used;
+            self.room_of(vec![(1, used)], u128::from(there), u128::from(most), &arrivals);
+            if patterns.are_all {
+                return;
+            }
+        }
+        let parts = u128::from(problem.devices[kind].parts);
+        let amount = |w: usize| match demand(w).map(|demand| demand.take) {
+            Some(DeviceTake::Whole(devices)) => u128::from(devices) * parts,
+            Some(DeviceTake::Share(share)) => u128::from(share),
+            None => 0,
+        };
+        let amounts: Vec<(u128, Linear)> =
+            counts.iter().enumerate().map(|(w, count)| (amount(w), count.clone())).collect();
+        self.room_of(amounts, u128::from(there) * parts, u128::from(most) * parts, &arrivals);
     }
 
     /// `Σ amount · count ≤ capacity`. A node that may stay overloaded, up to `ceiling`, takes in nothing then: with b = 1 when it takes in
