@@ -8,7 +8,7 @@ use super::template::template;
 use super::{pools, scaling};
 use crate::state::{State, Template};
 use hyphae_solver::{Constraint, NodeIdx, Objective, Placed, Problem, Rule, Shape, Topology, TopologyIdx, WorkloadIdx};
-use hyphae_specs::{PlaceKind, PlaceRule, Replicas, Sources, Span, Strategy, Workload, WorkloadKind};
+use hyphae_specs::{IndexedSources, PlaceKind, PlaceRule, Replicas, Span, Strategy, Workload, WorkloadKind};
 use std::collections::BTreeMap;
 
 /// The solver's problem and what its indices mean.
@@ -38,7 +38,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn new(sources: &Sources, span: Span) -> Self {
+    pub(super) fn new(sources: &IndexedSources, span: Span) -> Self {
         let position = sources.position(span);
         let text = sources.slice(span).split_whitespace().collect::<Vec<_>>().join(" ");
         Self { file: position.file, line: position.line, column: position.column, text }
