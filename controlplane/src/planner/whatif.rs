@@ -85,9 +85,9 @@ impl FromStr for WhatIf {
     fn from_str(text: &str) -> Result<Self, WhatIfError> {
         let error = |problem: &str| WhatIfError { what: text.to_owned(), problem: problem.to_owned() };
         let words: Vec<&str> = text.split_whitespace().collect();
-        let count = |text: &str, least: u32, most: u32| match text.parse::<u32>() {
-            Ok(count) if (least..=most).contains(&count) => Ok(count),
-            _ => Err(error(&format!("{text:?} is no number from {least} to {most}"))),
+        let count = |text: &str, most: u32| match text.parse::<u32>() {
+            Ok(count) if count <= most => Ok(count),
+            _ => Err(error(&format!("{text:?} is no number from 0 to {most}"))),
         };
         match words.as_slice() {
             ["without", place] => {
@@ -97,12 +97,12 @@ impl FromStr for WhatIf {
             }
             ["replicas", wanted] => {
                 let (workload, number) = wanted.split_once('=').ok_or_else(|| error("write it as TEAM/NAME=NUMBER"))?;
-                Ok(Self::Replicas { workload: full_name(workload), count: count(number, 0, REPLICAS_MAX)? })
+                Ok(Self::Replicas { workload: full_name(workload), count: count(number, REPLICAS_MAX)? })
             }
             ["drop", workload] => Ok(Self::Drop { workload: full_name(workload) }),
             ["nodes", more, "like", node] => {
                 let number = more.strip_prefix('+').ok_or_else(|| error("write it as `nodes +NUMBER like NODE`"))?;
-                Ok(Self::Nodes { more: count(number, 1, NODES_MAX)?, like: (*node).to_owned() })
+                Ok(Self::Nodes { more: count(number, NODES_MAX)?, like: (*node).to_owned() })
             }
             ["lose", "node", node] => Ok(Self::LoseNode { node: (*node).to_owned() }),
             ["lose", label] => {

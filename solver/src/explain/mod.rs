@@ -55,7 +55,8 @@ pub fn explain(
 ) -> Result<Vec<Shortage>, ProblemError> {
     problem.validate()?;
     let instance = Instance::new(problem);
-    let (exact_pairs_max, deadline) = (options.exact_pairs_max, Deadline::after(options.time_limit));
+    let (exact_pairs_max, deadline) =
+        (options.exact_pairs_max, Deadline::after(options.time_limit).or_cancel(options.cancel));
     Ok(Explainer { instance: &instance, placed, exact_pairs_max, deadline }.shortages(ask))
 }
 
