@@ -161,6 +161,10 @@ fn planned(state: &State, request: &Request<'_>, suppositions: &[WhatIf]) -> Res
     document.cheapest_fleet = fleet::cheapest(state, &merged, (&solution, &fleet, cost), (time_left, *cancel));
     document.scaling = scaling::scaled(&merged, &program, &solution.placed);
     document.notes.extend(offer.notes);
+    document.notes.extend(solution.unrepaired.iter().map(|broken| {
+        let what = verify::violation_text(&program, broken);
+        format!("broken now, and not repaired by this plan, which makes it no worse: {what}")
+    }));
     (document.nodes_bought, document.nodes_returned) = (fleet.bought, fleet.returned);
     document.solve.millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(document)

@@ -1,6 +1,7 @@
 //! The planner by values: sources and a state in, a plan out, the plan carried out on the real state machine.
 
 mod carried_out;
+mod displaced;
 mod fleet;
 mod gates;
 mod refused;
