@@ -24,7 +24,7 @@ fn a_hundred_thousand_rules_are_planned_without_programs() {
     // Even and odd workloads keep apart, over and over, softly and hard.
     let rule = |index: usize| {
         let rule = Rule::SeparateFrom { a: 2 * (index % 20), b: 2 * (index / 20 % 20) + 1, topology: 0, limit: 0 };
-        Constraint { rule, weight: (index % 3 == 0).then_some(1) }
+        Constraint { rule, weight: index.is_multiple_of(3).then_some(1) }
     };
     let problem = Problem {
         resources: vec![Resource { name: "cpu".into(), scale: 1, shapes: true, transient: false }],
