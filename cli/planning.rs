@@ -33,7 +33,7 @@ pub(crate) fn offline(
 ) -> Result<PlanDocument, Failure> {
     let _spinner = Spinner::start(format!("planning {} offline", counted(inputs.files.len(), "file")));
     let state = offline_state(inventory, &inputs)?;
-    let request = planner::Request { state: &state, inputs, user, deadline };
+    let request = planner::Request { state: &state, inputs, user, deadline, cancel: None };
     let planned = match suppositions {
         [] => planner::plan(&request),
         some => planner::plan_what_if(&request, some),
@@ -51,7 +51,7 @@ pub(crate) fn explain_offline(
 ) -> Result<Explanation, Failure> {
     let _spinner = Spinner::start(format!("explaining {workload} offline"));
     let state = offline_state(inventory, &inputs)?;
-    let request = planner::ExplainRequest { state: &state, inputs, workload, costs, deadline };
+    let request = planner::ExplainRequest { state: &state, inputs, workload, costs, deadline, cancel: None };
     planner::explain_planned(&request).map_err(|error| problems(&error))
 }
 

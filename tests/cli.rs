@@ -498,6 +498,40 @@ fn a_requirement_that_no_node_meets_is_told() {
 }
 
 #[test]
+fn a_label_that_no_node_has_is_told_with_what_may_be_meant() {
+    let text = r#"service "web" {
+    image "x/web:1"
+    replicas 3
+    place {
+        separate within="zonne"
+    }
+}
+"#;
+    check(
+        "no_such_label",
+        &[("nodes.kdl", NODES), ("web.kdl", text)],
+        &["plan", "--inventory", "nodes.kdl", "web.kdl"],
+    );
+}
+
+#[test]
+fn who_alone_asks_for_more_than_there_is_is_named_alone() {
+    let text = r#"service "giant" {
+    image "x/giant:1"
+    replicas 1000000
+    resources cpu=100000 memory="1PiB" licences=1000000000000
+}
+service "small" {
+    image "x/small:1"
+    replicas 2
+    resources cpu=0.1 memory="64MiB"
+}
+"#;
+    let files = [("nodes.kdl", NODES), ("giant.kdl", text)];
+    check("giant", &files, &["plan", "--inventory", "nodes.kdl", "giant.kdl"]);
+}
+
+#[test]
 fn rules_that_conflict_only_together_are_shown_and_loosened_at_their_lines() {
     let text = r#"team "shop" {
     quota cpu=3

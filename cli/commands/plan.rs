@@ -7,7 +7,7 @@ use crate::failure::{Failure, Outcome};
 use crate::files::{Kinds, Reader, replace};
 use crate::planning::{self, DEADLINE};
 use crate::{output, render};
-use hyphae_controlplane::plan::{Inputs, PlanDocument};
+use hyphae_controlplane::plan::{Inputs, PlanDocument, Status, needs_buying};
 use hyphae_controlplane::planner::WhatIf;
 use hyphae_policy::UserFacts;
 use std::path::PathBuf;
@@ -99,7 +99,7 @@ pub(crate) fn run(args: &PlanArgs) -> Result<Outcome, Failure> {
     };
     show(&document, args.format)?;
     if let Some(out) = &args.out {
-        save(&document, out, args.inventory.is_empty())?;
+        save(&document, out, refused(&document, args.inventory.is_empty()))?;
     }
     Ok(planning::outcome(&document, args.detailed_exitcode))
 }
@@ -111,15 +111,27 @@ fn show(document: &PlanDocument, format: Format) -> Result<(), Failure> {
     }
 }
 
-fn save(document: &PlanDocument, out: &std::path::Path, can_be_applied: bool) -> Result<(), Failure> {
+/// Why no `apply` would carry the plan out, if so.
+fn refused(document: &PlanDocument, of_cluster: bool) -> Option<&'static str> {
+    match document.status {
+        _ if !of_cluster => Some("made offline, so no cluster will apply it"),
+        Status::Denied => Some("a policy denies it, so it cannot be applied"),
+        _ if needs_buying(&document.nodes_bought).is_some() => {
+            Some("it places replicas on machines that must be bought first, so it cannot be applied")
+        }
+        _ => None,
+    }
+}
+
+fn save(document: &PlanDocument, out: &std::path::Path, refused: Option<&str>) -> Result<(), Failure> {
     let mut text = serde_json::to_string_pretty(document)
         .map_err(|source| Failure::Write { path: out.to_path_buf(), source: std::io::Error::other(source) })?;
     text.push('\n');
     replace(out, &text)?;
     let out = out.display();
-    output::note(&match can_be_applied {
-        true => format!("saved as {out}; carry it out with `hyphae apply {out}`"),
-        false => format!("saved as {out}; made offline, so no cluster will apply it"),
+    output::note(&match refused {
+        None => format!("saved as {out}; carry it out with `hyphae apply {out}`"),
+        Some(why) => format!("saved as {out}; {why}"),
     });
     Ok(())
 }

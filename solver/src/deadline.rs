@@ -27,7 +27,8 @@ impl Cancel {
         self.0.store(false, Ordering::Relaxed);
     }
 
-    fn is_on(self) -> bool {
+    /// Whether somebody has ended the search.
+    pub fn is_on(self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

@@ -145,6 +145,7 @@ mod instance;
 mod ladder;
 mod layout;
 mod lexicographic;
+mod many_rules;
 mod marks;
 mod model;
 mod neighbourhoods;

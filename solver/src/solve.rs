@@ -10,6 +10,7 @@ use crate::guided::Guide;
 use crate::instance::Instance;
 use crate::layout::Layout;
 use crate::lexicographic::{Effort, minimise};
+use crate::many_rules::too_many;
 use crate::model::{Model, Scope};
 use crate::prune::prune;
 use crate::{
@@ -78,7 +79,7 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
     if options.effort == SolveEffort::Incremental || options.effort == SolveEffort::Auto && small {
         let settled = search.incremental(searching);
         if options.effort == SolveEffort::Incremental || settled {
-            if options.effort == SolveEffort::Auto {
+            if options.effort == SolveEffort::Auto && !too_many(problem) {
                 search.bounds_of_classes(searching);
             }
             let shortages = search.shortages(options, deadline.within(EXPLAIN_MAX));
@@ -88,7 +89,9 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
     search.greedy();
     let large = instance.pairs() > options.exact_pairs_max;
     search.ensure_reserves(large, searching.within(searching.remaining().mul_f64(RESERVES_PART)));
-    if !large {
+    if too_many(problem) {
+        search.without_programs(searching);
+    } else if !large {
         // Most problems of this size are proven at once; for the others a good start is worth more than a longer search.
         search.exact(searching, options.time_limit / 8);
         if !search.is_proven() {
@@ -327,7 +330,9 @@ impl<'i, 'p> Search<'i, 'p> {
     fn shortages(&self, options: &SolveOptions, deadline: Deadline) -> Vec<Shortage> {
         if options.explain && self.is_short() {
             let (instance, placed, exact_pairs_max) = (self.instance, self.best.as_slice(), options.exact_pairs_max);
-            return Explainer { instance, placed, exact_pairs_max, deadline }.shortages(Ask::Repairs);
+            // A repair is found by solving again.
+            let ask = if too_many(instance.problem) { Ask::Reasons } else { Ask::Repairs };
+            return Explainer { instance, placed, exact_pairs_max, deadline }.shortages(ask);
         }
         let layout = Layout::new(self.instance, &self.best);
         let bare = |workload: usize| Shortage { workload, missing: layout.missing(workload), ..Shortage::default() };

@@ -76,9 +76,74 @@ impl Sources {
     }
 }
 
+/// Sources with the places where their lines begin: for the positions of many spans, each of which [`Sources::position`] would go through
+/// the text for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IndexedSources {
+    sources: Sources,
+    /// Per source, the byte offset of each line.
+    line_starts: Vec<Vec<usize>>,
+}
+
+impl IndexedSources {
+    /// As [`Sources::position`] says it.
+    pub fn position(&self, span: Span) -> Position {
+        let (Some(source), Some(starts)) = (self.sources.0.get(span.source), self.line_starts.get(span.source)) else {
+            return self.sources.position(span);
+        };
+        // Whatever is no place in the text is at its end.
+        let offset = if source.text.is_char_boundary(span.offset) { span.offset } else { source.text.len() };
+        let line = starts.partition_point(|start| *start <= offset).saturating_sub(1);
+        let before = source.text.get(starts[line]..offset).unwrap_or("");
+        Position { file: source.name.clone(), line: source.first_line + line, column: before.chars().count() + 1 }
+    }
+}
+
+impl From<Sources> for IndexedSources {
+    fn from(sources: Sources) -> Self {
+        let starts = |source: &Source| {
+            let breaks = source.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
+            std::iter::once(0).chain(breaks).collect()
+        };
+        Self { line_starts: sources.0.iter().map(starts).collect(), sources }
+    }
+}
+
+impl From<IndexedSources> for Sources {
+    fn from(indexed: IndexedSources) -> Self {
+        indexed.sources
+    }
+}
+
+impl Deref for IndexedSources {
+    type Target = Sources;
+    fn deref(&self) -> &Sources {
+        &self.sources
+    }
+}
+
 impl Source {
     /// A whole file.
     pub fn file(name: impl Into<String>, text: impl Into<String>) -> Self {
         Self { name: name.into(), text: text.into(), first_line: 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_gives_the_positions_that_going_through_the_text_gives() {
+        let text = "a\n\u{e4}\u{e4} b\r\n\n  c\nno end";
+        let fragment = Source { name: "b.kdl".to_owned(), text: text.to_owned(), first_line: 40 };
+        let sources = Sources(vec![Source::file("a.kdl", text), fragment, Source::file("empty.kdl", "")]);
+        let indexed = IndexedSources::from(sources.clone());
+        for source in 0..4 {
+            for offset in 0..text.len() + 3 {
+                let span = Span { source, offset, len: 1 };
+                assert_eq!(indexed.position(span), sources.position(span), "{span:?}");
+            }
+        }
     }
 }

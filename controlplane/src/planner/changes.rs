@@ -7,10 +7,14 @@ use super::template::difference;
 use crate::plan::{Action, Change};
 use crate::state::State;
 use hyphae_solver::{Placed, Rule};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Replicas of one workload on their nodes: node name to (index, generation), ascending.
 type OnNodes<'a> = BTreeMap<&'a str, Vec<(u32, u64)>>;
+
+/// Why a replica stops that is still wanted, before it is known for whom.
+const NO_PLACE: &str = "no longer has a place";
 
 /// The generation each workload has after the request: one more where its template changes.
 pub(super) fn generations(state: &State, program: &Program) -> Vec<u64> {
@@ -48,10 +52,36 @@ pub(super) fn changes(state: &State, program: &Program, placed: &[Placed]) -> Ve
             change(Action::Stop, name, Some(node), None, "deleted".to_owned(), replicas)
         }));
     }
+    name_displacers(program, &mut changes);
     changes.sort_by(|a, b| {
         (&a.workload, a.action, &a.from, &a.to, &a.replicas).cmp(&(&b.workload, b.action, &b.from, &b.to, &b.replicas))
     });
     changes
+}
+
+/// Says of what stops for want of a place which workloads of a higher priority come where it was.
+fn name_displacers(program: &Program, changes: &mut [Change]) {
+    let position = |name: &String| program.workloads.binary_search(name).ok();
+    let priority = |name: &String| position(name).map(|position| program.problem.workloads[position].priority);
+    let mut arrivals: BTreeMap<String, BTreeSet<(Reverse<i32>, String)>> = BTreeMap::new();
+    for change in changes.iter().filter(|change| matches!(change.action, Action::Start | Action::Move)) {
+        if let (Some(node), Some(priority)) = (&change.to, priority(&change.workload)) {
+            arrivals.entry(node.clone()).or_default().insert((Reverse(priority), change.workload.clone()));
+        }
+    }
+    for change in changes.iter_mut().filter(|change| change.action == Action::Stop && change.why == NO_PLACE) {
+        let (Some(own), Some(node)) = (priority(&change.workload), &change.from) else { continue };
+        let higher = arrivals.get(node).into_iter().flatten().filter(|(priority, _)| priority.0 > own);
+        let names: Vec<String> = higher.map(|(priority, name)| format!("{name} (priority {})", priority.0)).collect();
+        match names.as_slice() {
+            [] => {}
+            [few @ .., last] if few.len() < 3 => {
+                let others = few.iter().map(|name| format!("{name}, ")).collect::<String>();
+                change.why = format!("makes room for {others}{last}");
+            }
+            [first, others @ ..] => change.why = format!("makes room for {first} and {} more workloads", others.len()),
+        }
+    }
 }
 
 fn change(
@@ -158,7 +188,7 @@ impl Difference<'_> {
             Action::Start if !self.state.workloads.contains_key(self.name) => format!("new{}", self.guided()),
             Action::Start => format!("{running} running, {wanted} wanted{}", self.guided()),
             _ if (wanted as usize) < running => format!("{running} running, only {wanted} wanted"),
-            _ => "no longer has a place".to_owned(),
+            _ => NO_PLACE.to_owned(),
         };
         let change_on = |(node, indices): (&str, Vec<u32>)| {
             let (from, to) = if action == Action::Start { (None, Some(node)) } else { (Some(node), None) };

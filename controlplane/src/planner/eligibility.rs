@@ -5,7 +5,7 @@ use super::sources::Merged;
 use crate::state::{NodeRecord, State};
 use hyphae_policy::{NodeFacts, WorkloadFacts};
 use hyphae_solver::NodeIdx;
-use hyphae_specs::{LabelTest, PlaceKind, Workload, WorkloadKind};
+use hyphae_specs::{LabelTest, PlaceKind, PlaceRule, Workload, WorkloadKind};
 use std::collections::BTreeMap;
 
 /// Something that keeps a workload off nodes.
@@ -27,10 +27,11 @@ pub(super) struct Eligibility<'a> {
 }
 
 struct Class<'a> {
-    name: &'a str,
     node: &'a NodeRecord,
     /// With the implied "node" and "pool".
     labels: BTreeMap<String, String>,
+    /// One of its nodes, as policies see it.
+    facts: NodeFacts,
     members: Vec<NodeIdx>,
 }
 
@@ -42,7 +43,8 @@ impl<'a> Eligibility<'a> {
         let mut classes: BTreeMap<_, Class<'a>> = BTreeMap::new();
         for (position, (name, node)) in state.nodes.iter().enumerate() {
             let key = (&node.pool, &node.labels, &node.taints, (by_name || named.contains(name)).then_some(name));
-            let class = || Class { name, node, labels: implied(name, node), members: Vec::new() };
+            let class =
+                || Class { node, labels: implied(name, node), facts: node_facts(name, node), members: Vec::new() };
             classes.entry(key).or_insert_with(class).members.push(position);
         }
         Self { state, merged, classes: classes.into_values().collect() }
@@ -62,45 +64,39 @@ impl<'a> Eligibility<'a> {
         let facts = workload_facts(workload);
         let mut eligible = Vec::new();
         let mut reasons = Reasons::default();
+        let mut required: Vec<Required<'_>> = rules_of(workload, self.merged).filter_map(Required::new).collect();
         for class in &self.classes {
             let before = reasons.count;
-            self.requirements(workload, class, &mut reasons);
+            let failed = required.iter_mut().map(|required| required.passes(class)).filter(|passes| !passes).count();
             let missing =
                 class.node.taints.iter().filter(|taint| !workload.tolerates.iter().any(|t| t.value == **taint));
             for taint in missing {
                 reasons.push(None, format!("taint \"{taint}\" is not tolerated"), &class.members);
             }
-            if reasons.count == before {
+            if reasons.count == before && failed == 0 {
                 self.place_gate(&facts, class, &mut reasons);
             }
-            if reasons.count == before {
+            if reasons.count == before && failed == 0 {
                 eligible.extend(class.members.iter().copied());
             }
+        }
+        for Required { rule, fails_on, .. } in required.into_iter().filter(|required| !required.fails_on.is_empty()) {
+            let origin = Origin::new(&self.merged.sources, rule.span);
+            reasons.push(Some(origin.clone()), origin.text, &fails_on);
         }
         let schedulable: Vec<bool> = self.state.nodes.values().map(|node| node.schedulable).collect();
         let cordoned: Vec<NodeIdx> =
             eligible.iter().copied().filter(|node| !schedulable[*node] && !held(*node)).collect();
         if !cordoned.is_empty() {
-            eligible.retain(|node| !cordoned.contains(node));
+            eligible.retain(|node| schedulable[*node] || held(*node));
             reasons.push(None, "cordoned".to_owned(), &cordoned);
         }
         eligible.sort_unstable();
-        (eligible, reasons.list.into_values().collect())
-    }
-
-    fn requirements(&self, workload: &Workload, class: &Class<'_>, reasons: &mut Reasons) {
-        for rule in rules_of(workload, self.merged) {
-            let PlaceKind::Require(tests) = &rule.kind else { continue };
-            if !tests.iter().all(|test| test.matches(&class.labels)) {
-                let origin = Origin::new(&self.merged.sources, rule.span);
-                reasons.push(Some(origin.clone()), origin.text, &class.members);
-            }
-        }
+        (eligible, reasons.sorted())
     }
 
     fn place_gate(&self, workload: &WorkloadFacts, class: &Class<'_>, reasons: &mut Reasons) {
-        let facts = node_facts(class.name, class.node);
-        let decision = self.merged.policies.place(workload, &facts);
+        let decision = self.merged.policies.place(workload, &class.facts);
         if decision.allowed {
             return;
         }
@@ -118,6 +114,31 @@ impl<'a> Eligibility<'a> {
     }
 }
 
+/// A `require` of a workload, and the nodes that fail it. It is told apart and told of once, not for each class: there may be thousands.
+struct Required<'a> {
+    rule: &'a PlaceRule,
+    tests: &'a [LabelTest],
+    fails_on: Vec<NodeIdx>,
+}
+
+impl<'a> Required<'a> {
+    fn new(rule: &'a PlaceRule) -> Option<Self> {
+        match &rule.kind {
+            PlaceKind::Require(tests) => Some(Self { rule, tests, fails_on: Vec::new() }),
+            _ => None,
+        }
+    }
+
+    /// Whether a class passes it; notes the nodes if not.
+    fn passes(&mut self, class: &Class<'_>) -> bool {
+        let passes = self.tests.iter().all(|test| test.matches(&class.labels));
+        if !passes {
+            self.fails_on.extend_from_slice(&class.members);
+        }
+        passes
+    }
+}
+
 #[derive(Default)]
 struct Reasons {
     list: BTreeMap<(Option<Origin>, String), Ineligible>,
@@ -130,7 +151,12 @@ impl Reasons {
         let key = (origin.clone(), text.clone());
         let entry = self.list.entry(key).or_insert_with(|| Ineligible { origin, text, nodes: Vec::new() });
         entry.nodes.extend_from_slice(nodes);
-        entry.nodes.sort_unstable();
+    }
+
+    fn sorted(self) -> Vec<Ineligible> {
+        let mut list: Vec<Ineligible> = self.list.into_values().collect();
+        list.iter_mut().for_each(|reason| reason.nodes.sort_unstable());
+        list
     }
 }
 

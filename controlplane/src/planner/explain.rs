@@ -6,7 +6,7 @@ use super::sources::Merged;
 use super::{PlanError, sources};
 use crate::plan::{Conflict, Inputs};
 use crate::state::State;
-use hyphae_solver::{NodeIdx, Placed, Problem, SolveOptions, Violation, WorkloadIdx};
+use hyphae_solver::{Cancel, NodeIdx, Placed, Problem, SolveOptions, Violation, WorkloadIdx};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -103,6 +103,8 @@ pub struct ExplainRequest<'a> {
     pub costs: bool,
     /// How long all of it may take.
     pub deadline: Duration,
+    /// Ends it early, when nobody waits for it any more.
+    pub cancel: Option<Cancel>,
 }
 
 /// Explains where a stored workload is.
@@ -122,14 +124,15 @@ pub fn explain_planned(request: &ExplainRequest<'_>) -> Result<Explanation, Plan
 }
 
 fn explained(request: &ExplainRequest<'_>, as_planned: bool) -> Result<Explanation, PlanError> {
-    let ExplainRequest { state, inputs, workload, costs, deadline } = request;
+    let ExplainRequest { state, inputs, workload, costs, deadline, cancel } = request;
     let merged = sources::merge(state, inputs)?;
     let mut program = super::program::program(state, &merged);
     let known = || program.workloads.clone();
     let position = program.workloads.iter().position(|name| name == workload);
     let position = position.ok_or_else(|| PlanError::NoSuchWorkload { name: workload.clone(), known: known() })?;
     // A third each for the plan, the room and the costs.
-    let options = SolveOptions { time_limit: *deadline / 3, explain: false, ..SolveOptions::default() };
+    let options =
+        SolveOptions { time_limit: *deadline / 3, explain: false, cancel: *cancel, ..SolveOptions::default() };
     if as_planned {
         program.problem.current = hyphae_solver::solve(&program.problem, &options)?.placed;
         program.problem.held = Vec::new();

@@ -8,7 +8,7 @@ use super::program::Program;
 use super::sources::Merged;
 use crate::plan::{CheapestFleet, CostChange, Held, NodeReturned, NodesBought};
 use crate::state::{NodeRecord, State};
-use hyphae_solver::{NodeIdx, Placed, Solution, SolveOptions, Tier};
+use hyphae_solver::{Cancel, NodeIdx, Placed, Solution, SolveOptions, Tier};
 use hyphae_specs::Pool;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -131,7 +131,7 @@ pub(super) fn cheapest(
     state: &State,
     merged: &Merged,
     plan: (&Solution, &Fleet, CostChange),
-    time_left: Duration,
+    (time_left, cancel): (Duration, Option<Cancel>),
 ) -> Option<CheapestFleet> {
     let (solution, fleet, cost) = plan;
     if merged.model.pools.is_empty() {
@@ -148,7 +148,7 @@ pub(super) fn cheapest(
     let bare = State { nodes, replicas: BTreeMap::new(), ..state.clone() };
     let offer = pools::offer(&bare, merged);
     let program = super::program::program(&offer.state, merged);
-    let options = SolveOptions { time_limit: time_left, explain: false, ..SolveOptions::default() };
+    let options = SolveOptions { time_limit: time_left, explain: false, cancel, ..SolveOptions::default() };
     let anew = hyphae_solver::solve(&program.problem, &options).ok()?;
     if shortages(&anew) > shortages(solution) {
         return None;

@@ -37,7 +37,7 @@ use crate::plan::{
 };
 use crate::state::{State, Step, WorkloadRecord};
 use hyphae_policy::UserFacts;
-use hyphae_solver::{Placed, Solution, SolveOptions, Tier};
+use hyphae_solver::{Cancel, Placed, Solution, SolveOptions, Tier};
 use hyphae_specs::{CountOrPercent, Diagnostic, Sources};
 use program::Program;
 use sources::Merged;
@@ -56,6 +56,8 @@ pub struct Request<'a> {
     pub user: UserFacts,
     /// How long the solver may take.
     pub deadline: Duration,
+    /// Ends the solver early, when nobody waits for the plan any more.
+    pub cancel: Option<Cancel>,
 }
 
 /// Why there is no plan.
@@ -138,7 +140,7 @@ pub fn plan_what_if(request: &Request<'_>, suppositions: &[WhatIf]) -> Result<Pl
 #[expect(clippy::disallowed_methods, reason = "how long planning took is part of the plan")]
 fn planned(state: &State, request: &Request<'_>, suppositions: &[WhatIf]) -> Result<PlanDocument, PlanError> {
     let begun = Instant::now();
-    let Request { inputs, user, deadline, .. } = request;
+    let Request { inputs, user, deadline, cancel, .. } = request;
     let mut merged = sources::merge(state, inputs)?;
     whatif::suppose(&mut merged, suppositions)?;
     let offer = pools::offer(state, &merged);
@@ -146,7 +148,7 @@ fn planned(state: &State, request: &Request<'_>, suppositions: &[WhatIf]) -> Res
     let mut denied = gates::deploy(state, &merged, &program, user);
     // What the cheapest fleet costs is asked afterwards, in the rest of the time.
     let time_limit = if merged.model.pools.is_empty() { *deadline } else { *deadline * 3 / 4 };
-    let options = SolveOptions { time_limit, explain: true, ..SolveOptions::default() };
+    let options = SolveOptions { time_limit, explain: true, cancel: *cancel, ..SolveOptions::default() };
     let solution = hyphae_solver::solve(&program.problem, &options)?;
     let steps = Ordered::new(state, &merged, &program, &solution.placed)?;
     let fleet = fleet::fleet(&merged, &program, &offer, &solution.placed);
@@ -156,9 +158,13 @@ fn planned(state: &State, request: &Request<'_>, suppositions: &[WhatIf]) -> Res
     }
     let mut document = document(state, inputs, &merged, &program, &solution, steps, cost, denied);
     let time_left = deadline.saturating_sub(begun.elapsed());
-    document.cheapest_fleet = fleet::cheapest(state, &merged, (&solution, &fleet, cost), time_left);
+    document.cheapest_fleet = fleet::cheapest(state, &merged, (&solution, &fleet, cost), (time_left, *cancel));
     document.scaling = scaling::scaled(&merged, &program, &solution.placed);
     document.notes.extend(offer.notes);
+    document.notes.extend(solution.unrepaired.iter().map(|broken| {
+        let what = verify::violation_text(&program, broken);
+        format!("broken now, and not repaired by this plan, which makes it no worse: {what}")
+    }));
     (document.nodes_bought, document.nodes_returned) = (fleet.bought, fleet.returned);
     document.solve.millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(document)

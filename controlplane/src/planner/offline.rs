@@ -4,7 +4,7 @@ use super::PlanError;
 use super::resources::capacity_record;
 use crate::plan::InputFile;
 use crate::state::{NodeRecord, State};
-use hyphae_specs::{Diagnostic, Item, ItemBody, ItemKey, Severity, Source, Sources};
+use hyphae_specs::{Diagnostic, IndexedSources, Item, ItemBody, ItemKey, Severity, Source, Sources};
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 
@@ -17,7 +17,7 @@ const OFFLINE_PREFIX: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0);
 /// Every problem in the files, and anything in them that is not a `node`, `pool` or `load`.
 pub fn offline_state(inventory: &[InputFile]) -> Result<State, PlanError> {
     let source = |file: &InputFile| Source { name: file.file.clone(), text: file.text.clone(), first_line: 1 };
-    let sources = Sources(inventory.iter().map(source).collect());
+    let sources = IndexedSources::from(Sources(inventory.iter().map(source).collect()));
     let (items, mut diagnostics) = hyphae_specs::parse(&sources);
     diagnostics.extend(hyphae_specs::unsupported(&items));
     diagnostics.extend(items.iter().filter_map(not_a_node));
@@ -29,7 +29,7 @@ pub fn offline_state(inventory: &[InputFile]) -> Result<State, PlanError> {
     diagnostics.extend(found);
     diagnostics.retain(|found| found.severity == Severity::Error);
     if !diagnostics.is_empty() {
-        return Err(PlanError::Sources { diagnostics, policies: Vec::new(), sources });
+        return Err(PlanError::Sources { diagnostics, policies: Vec::new(), sources: sources.into() });
     }
     let record = |(id, (name, node)): (usize, (&String, &hyphae_specs::Node))| {
         let id = id as u32 + 1;

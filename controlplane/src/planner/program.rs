@@ -8,8 +8,8 @@ use super::template::template;
 use super::{pools, scaling};
 use crate::state::{State, Template};
 use hyphae_solver::{Constraint, NodeIdx, Objective, Placed, Problem, Rule, Shape, Topology, TopologyIdx, WorkloadIdx};
-use hyphae_specs::{PlaceKind, PlaceRule, Replicas, Sources, Span, Strategy, Workload, WorkloadKind};
-use std::collections::BTreeMap;
+use hyphae_specs::{IndexedSources, PlaceKind, PlaceRule, Replicas, Span, Strategy, Workload, WorkloadKind};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The solver's problem and what its indices mean.
 pub(super) struct Program {
@@ -17,6 +17,8 @@ pub(super) struct Program {
     pub(super) resources: ResourceTable,
     /// Names by [`NodeIdx`].
     pub(super) nodes: Vec<String>,
+    /// The keys of all labels that any node has.
+    pub(super) labels: BTreeSet<String>,
     /// Full names by [`WorkloadIdx`].
     pub(super) workloads: Vec<String>,
     /// By [`WorkloadIdx`].
@@ -38,7 +40,7 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn new(sources: &Sources, span: Span) -> Self {
+    pub(super) fn new(sources: &IndexedSources, span: Span) -> Self {
         let position = sources.position(span);
         let text = sources.slice(span).split_whitespace().collect::<Vec<_>>().join(" ");
         Self { file: position.file, line: position.line, column: position.column, text }
@@ -127,7 +129,8 @@ pub(super) fn program(state: &State, merged: &Merged) -> Program {
         held,
         objective: objective(merged),
     };
-    Program { problem, resources, nodes, workloads, templates, origins: builder.origins, ineligible }
+    let labels = state.nodes.values().flat_map(|node| node.labels.keys().cloned()).collect();
+    Program { problem, resources, nodes, labels, workloads, templates, origins: builder.origins, ineligible }
 }
 
 /// Running replicas by (workload, node). Replicas of workloads that go away, or on nodes that are gone, are not in it.

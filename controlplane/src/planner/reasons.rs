@@ -5,7 +5,7 @@ use super::repairs::repair_entry;
 use super::resources::ResourceKey;
 use super::sources::Merged;
 use crate::plan::{Conflict, Unplaced};
-use hyphae_solver::{Cause, Certificate, NodeIdx, Placed, Shortage, WorkloadIdx};
+use hyphae_solver::{Cause, Certificate, NodeIdx, Placed, Rule, Shortage, Topology, WorkloadIdx};
 use hyphae_specs::{Span, Workload};
 
 /// A solver's shortage as an entry of the plan.
@@ -52,8 +52,15 @@ fn certificate_text(program: &Program, certificate: &Certificate) -> String {
     let Certificate { resource, nodes, workloads, needed, there } = certificate;
     let name = |node: &NodeIdx| program.nodes[*node].as_str();
     let amount = |amount: u64| program.resources.amount_text(*resource, amount);
-    let needs = format!("{} of {}", amount(*needed), program.resources.name_text(*resource));
+    let needs = match program.resources.key(*resource) {
+        ResourceKey::Replicas => format!("{} addresses", amount(*needed)),
+        _ => format!("{} of {}", amount(*needed), program.resources.name_text(*resource)),
+    };
     let there = amount(*there);
+    if nodes.is_empty() {
+        let names = workloads.iter().map(|workload| program.workloads[*workload].as_str()).collect::<Vec<_>>();
+        return format!("no node is left for {}", names.join(", "));
+    }
     if nodes.len() == program.nodes.len() {
         return match workloads.as_slice() {
             [only] => format!("{} needs {needs}; all nodes together have {there}", program.workloads[*only]),
@@ -89,7 +96,7 @@ fn conflicts(merged: &Merged, program: &Program, workload: WorkloadIdx, cause: &
         Cause::PerNodeMax => vec![nowhere("a daemon has one replica on each node".to_owned())],
         Cause::Rule(constraint) => {
             let origin = &program.origins[*constraint];
-            vec![written(origin, origin.text.clone())]
+            vec![written(origin, format!("{}{}", origin.text, no_such_label(program, *constraint)))]
         }
         Cause::Capacity { resource, needed, free, fragmented } => {
             let amount = |amount| program.resources.amount_text(*resource, amount);
@@ -112,6 +119,25 @@ fn conflicts(merged: &Merged, program: &Program, workload: WorkloadIdx, cause: &
             )]
         }
     }
+}
+
+/// What to say of a hard rule over a label that no node has: it keeps its workload off all of them.
+fn no_such_label(program: &Program, constraint: usize) -> String {
+    let topology = match &program.problem.constraints[constraint].rule {
+        Rule::Spread { topology, .. }
+        | Rule::LimitPerDomain { topology, .. }
+        | Rule::SeparateFrom { topology, .. }
+        | Rule::Near { topology, .. }
+        | Rule::Survive { topology, .. } => *topology,
+        _ => return String::new(),
+    };
+    let Topology { key, domains } = &program.problem.topologies[topology];
+    if !domains.is_empty() {
+        return String::new();
+    }
+    let near = hyphae_specs::did_you_mean(key, program.labels.iter().map(String::as_str));
+    let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    format!(" (no node has the label {key:?}{near})")
 }
 
 /// Where a workload says how much of a resource it takes.

@@ -20,8 +20,11 @@ pub(super) fn repair_entry(program: &Program, repair: &Repair) -> RepairEntry {
         Repair::DropReplicas { workload, by } | Repair::WantFewer { workload, by } => {
             let (name, wanted) = (&program.workloads[*workload], program.problem.workloads[*workload].wanted);
             let fewer = wanted.saturating_sub(*by);
-            let replicas = if fewer == 1 { "replica" } else { "replicas" };
-            let text = format!("run {fewer} {replicas} of {name} instead of {wanted}");
+            let text = match fewer {
+                0 => format!("do without {name}"),
+                1 => format!("run 1 replica of {name} instead of {wanted}"),
+                _ => format!("run {fewer} replicas of {name} instead of {wanted}"),
+            };
             RepairEntry { text, adds: None }
         }
         Repair::DropRule(constraint) => {

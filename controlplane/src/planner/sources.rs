@@ -7,12 +7,12 @@ use super::PlanError;
 use crate::plan::{InputFile, Inputs};
 use crate::state::{State, StoredSource};
 use hyphae_policy::{Policies, PolicySource};
-use hyphae_specs::{Diagnostic, Item, ItemBody, ItemKey, Model, Severity, Source, Sources};
+use hyphae_specs::{Diagnostic, IndexedSources, Item, ItemBody, ItemKey, Model, Severity, Source, Sources};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The wanted world: specs and policies after the request, and how they differ from what is stored.
 pub(super) struct Merged {
-    pub(super) sources: Sources,
+    pub(super) sources: IndexedSources,
     pub(super) model: Model,
     /// The text of every spec after the request, by key.
     pub(super) objects: BTreeMap<String, StoredSource>,
@@ -52,6 +52,7 @@ pub(super) fn merge(state: &State, inputs: &Inputs) -> Result<Merged, PlanError>
     let deleted = deletions(state, inputs)?;
     let (sources, new_sources) = all_sources(state, inputs);
     let (items, mut diagnostics) = hyphae_specs::parse(&sources);
+    let sources = IndexedSources::from(sources);
     let items = supersede(items, new_sources, &deleted);
     diagnostics.extend(hyphae_specs::unsupported(&items));
     diagnostics.extend(nodes_out_of_place(&items));
@@ -92,7 +93,7 @@ pub(super) fn merge(state: &State, inputs: &Inputs) -> Result<Merged, PlanError>
         (_, policies, judges) => Err(PlanError::Sources {
             diagnostics: errors,
             policies: policies.err().or(judges.err()).unwrap_or_default(),
-            sources,
+            sources: sources.into(),
         }),
     }
 }
@@ -136,7 +137,7 @@ fn supersede(items: Vec<Item>, new_sources: usize, deleted: &BTreeSet<String>) -
     items.into_iter().filter(stays).collect()
 }
 
-pub(super) fn stored_texts(items: &[Item], sources: &Sources) -> BTreeMap<String, StoredSource> {
+pub(super) fn stored_texts(items: &[Item], sources: &IndexedSources) -> BTreeMap<String, StoredSource> {
     let stored = |item: &Item| {
         let position = sources.position(item.span);
         StoredSource { file: position.file, line: position.line, text: sources.slice(item.span).to_owned() }

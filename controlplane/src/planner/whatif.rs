@@ -21,8 +21,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-/// Most nodes that one supposition adds, and most replicas that one wants.
-const COUNT_MAX: u32 = 10_000;
+/// Most nodes that one supposition adds.
+const NODES_MAX: u32 = 10_000;
+/// Most replicas that one wants: as many as a spec may.
+const REPLICAS_MAX: u32 = 1_000_000;
 
 /// One supposition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,9 +85,9 @@ impl FromStr for WhatIf {
     fn from_str(text: &str) -> Result<Self, WhatIfError> {
         let error = |problem: &str| WhatIfError { what: text.to_owned(), problem: problem.to_owned() };
         let words: Vec<&str> = text.split_whitespace().collect();
-        let count = |text: &str| match text.parse::<u32>() {
-            Ok(count) if count <= COUNT_MAX => Ok(count),
-            _ => Err(error(&format!("{text:?} is no number from 0 to {COUNT_MAX}"))),
+        let count = |text: &str, most: u32| match text.parse::<u32>() {
+            Ok(count) if count <= most => Ok(count),
+            _ => Err(error(&format!("{text:?} is no number from 0 to {most}"))),
         };
         match words.as_slice() {
             ["without", place] => {
@@ -95,12 +97,12 @@ impl FromStr for WhatIf {
             }
             ["replicas", wanted] => {
                 let (workload, number) = wanted.split_once('=').ok_or_else(|| error("write it as TEAM/NAME=NUMBER"))?;
-                Ok(Self::Replicas { workload: full_name(workload), count: count(number)? })
+                Ok(Self::Replicas { workload: full_name(workload), count: count(number, REPLICAS_MAX)? })
             }
             ["drop", workload] => Ok(Self::Drop { workload: full_name(workload) }),
             ["nodes", more, "like", node] => {
                 let number = more.strip_prefix('+').ok_or_else(|| error("write it as `nodes +NUMBER like NODE`"))?;
-                Ok(Self::Nodes { more: count(number)?, like: (*node).to_owned() })
+                Ok(Self::Nodes { more: count(number, NODES_MAX)?, like: (*node).to_owned() })
             }
             ["lose", "node", node] => Ok(Self::LoseNode { node: (*node).to_owned() }),
             ["lose", label] => {

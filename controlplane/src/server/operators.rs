@@ -134,8 +134,8 @@ impl ControlPlane for Operators {
         let planned = self
             .shared
             .planning
-            .run(move || {
-                let request = planner::Request { state: &state, inputs, user, deadline };
+            .run(move |cancel| {
+                let request = planner::Request { state: &state, inputs, user, deadline, cancel: Some(cancel) };
                 let planned = if suppositions.is_empty() {
                     planner::plan(&request)
                 } else {
@@ -169,7 +169,7 @@ impl ControlPlane for Operators {
             return Err(audit_refusal(Status::failed_precondition(stale.to_string())));
         }
         let facts = user.clone();
-        let verified = self.shared.planning.run(move || planner::verify(&state, &document, &facts)).await?;
+        let verified = self.shared.planning.run(move |_| planner::verify(&state, &document, &facts)).await?;
         let release = verified.map_err(|error| audit_refusal(verify_status(&error)))?;
         let waves = release.waves.len();
         let workloads: Vec<String> = release.objects_put.keys().chain(&release.objects_removed).cloned().collect();
@@ -279,9 +279,9 @@ impl ControlPlane for Operators {
         let explained = self
             .shared
             .planning
-            .run(move || {
-                let request =
-                    planner::ExplainRequest { state: &state, inputs: Inputs::default(), workload, costs, deadline };
+            .run(move |cancel| {
+                let (inputs, cancel) = (Inputs::default(), Some(cancel));
+                let request = planner::ExplainRequest { state: &state, inputs, workload, costs, deadline, cancel };
                 planner::explain(&request).map(|explanation| serde_json::to_string(&explanation))
             })
             .await?;

@@ -5,9 +5,10 @@ use super::wish::{REQUIRED, Support};
 use crate::backend::Tag;
 use crate::instance::Instance;
 use crate::{Certificate, Problem};
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-/// The certificate over the fewest nodes, if any set of nodes that comes to mind has one: where the wisher may be, where a capacity
+/// The certificate over the fewest nodes, and of those the one with the fewest workloads, if any set of nodes that comes to mind has one: where the wisher may be, where a capacity
 /// holds the relaxation up, all.
 pub(super) fn certificate(problem: &Problem, wisher: usize, support: &Support) -> Option<Certificate> {
     let instance = Instance::new(problem);
@@ -22,7 +23,7 @@ pub(super) fn certificate(problem: &Problem, wisher: usize, support: &Support) -
         let all: BTreeSet<usize> = (0..problem.nodes.len()).collect();
         found.extend([&own, &tight, &all].into_iter().find_map(|nodes| over(&instance, wisher, resource, nodes)));
     }
-    found.into_iter().min_by_key(|certificate| certificate.nodes.len())
+    found.into_iter().min_by_key(|certificate| (certificate.nodes.len(), certificate.workloads.len()))
 }
 
 /// The nodes that a workload may be on, or may stay on.
@@ -39,15 +40,23 @@ fn over(instance: &Instance, wisher: usize, resource: usize, nodes: &BTreeSet<us
         let takes = spec.priority == REQUIRED && spec.wanted > 0 && spec.demand[resource] > 0;
         takes && reach(instance, *workload).all(|node| nodes.contains(&node))
     };
-    let workloads: Vec<usize> = (0..problem.workloads.len()).filter(confined).collect();
+    let mut workloads: Vec<usize> = (0..problem.workloads.len()).filter(confined).collect();
     let needs = |workload: &usize| {
         u128::from(problem.workloads[*workload].demand[resource]) * u128::from(problem.workloads[*workload].wanted)
     };
-    let needed = workloads.iter().map(needs).fold(0, u128::saturating_add);
     let there = nodes.iter().map(|node| instance.ceiling[*node][resource]).fold(0, u128::saturating_add);
-    if needed <= there || !workloads.contains(&wisher) {
+    // The wisher and as few others as will do, those that need most: a sum over all would hide what is too much by itself.
+    workloads.sort_by_key(|workload| (*workload != wisher, Reverse(needs(workload)), *workload));
+    let mut needed = 0u128;
+    let enough = workloads.iter().position(|workload| {
+        needed = needed.saturating_add(needs(workload));
+        needed > there
+    });
+    workloads.truncate(enough? + 1);
+    if !workloads.contains(&wisher) {
         return None;
     }
+    workloads.sort_unstable();
     let (needed, there) = (u64::try_from(needed).ok()?, u64::try_from(there).ok()?);
     Some(Certificate { resource, nodes: nodes.iter().copied().collect(), workloads, needed, there })
 }

@@ -28,6 +28,7 @@ pub use room::{Room, room};
 use crate::deadline::Deadline;
 use crate::instance::Instance;
 use crate::layout::Layout;
+use crate::many_rules::too_many;
 use crate::{Cause, Placed, Problem, ProblemError, Shortage, SolveOptions};
 use conflict::Conflict;
 use ground::Ground;
@@ -55,7 +56,8 @@ pub fn explain(
 ) -> Result<Vec<Shortage>, ProblemError> {
     problem.validate()?;
     let instance = Instance::new(problem);
-    let (exact_pairs_max, deadline) = (options.exact_pairs_max, Deadline::after(options.time_limit));
+    let (exact_pairs_max, deadline) =
+        (options.exact_pairs_max, Deadline::after(options.time_limit).or_cancel(options.cancel));
     Ok(Explainer { instance: &instance, placed, exact_pairs_max, deadline }.shortages(ask))
 }
 
@@ -94,11 +96,12 @@ impl Explainer<'_, '_> {
         if spec.eligible.is_empty() && stay < spec.wanted {
             return Shortage { conflict: vec![Cause::NotEligible], proven: true, minimal: true, ..shortage };
         }
-        let Conflict { grounds, proven, minimal, certificate } = if self.deadline.passed() {
-            Conflict::default()
-        } else {
-            conflict::conflict(&Wish::new(layout, workload, self.exact_pairs_max), self.deadline)
-        };
+        let Conflict { grounds, proven, minimal, certificate } =
+            if self.deadline.passed() || too_many(self.instance.problem) {
+                Conflict::default()
+            } else {
+                conflict::conflict(&Wish::new(layout, workload, self.exact_pairs_max), self.deadline)
+            };
         let cause = |ground: Ground| match ground {
             Ground::Rule(rule) => Cause::Rule(rule),
             Ground::PerNodeMax => Cause::PerNodeMax,

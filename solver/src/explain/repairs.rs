@@ -66,7 +66,9 @@ impl Repairs<'_, '_, '_> {
         }
         repairs.extend(useful.into_iter().filter(|rule| !relaxed.contains(rule)).map(Repair::DropRule));
         let fewer = Repair::WantFewer { workload: self.workload, by };
-        if repairs.len() < REPAIRS_MAX && by > 0 && self.helps(&fewer) {
+        // To want none of it is no repair.
+        let some_remain = by < self.explainer.instance.problem.workloads[self.workload].wanted;
+        if repairs.len() < REPAIRS_MAX && by > 0 && some_remain && self.helps(&fewer) {
             repairs.push(fewer);
         }
         repairs.truncate(REPAIRS_MAX);

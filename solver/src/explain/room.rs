@@ -46,7 +46,7 @@ pub fn room(
     options: &SolveOptions,
 ) -> Result<Room, ProblemError> {
     problem.validate()?;
-    let deadline = Deadline::after(options.time_limit);
+    let deadline = Deadline::after(options.time_limit).or_cancel(options.cancel);
     let asked = Asked { problem, placed, workload, has: count(placed, workload) };
     let (mut low, mut best) = (0, placed.to_vec());
     let mut high = asked.most();

@@ -43,7 +43,7 @@ pub(super) fn node(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Node> {
 fn machine_capacity(cx: &mut Cx<'_>, node: &KdlNode) -> Resources {
     let mut fields = cx.fields(node);
     cx.no_children(node);
-    let capacity = amounts(cx, &mut fields, &Amounts { zero: Zero::Refused, replicas: true });
+    let capacity = amounts(cx, &mut fields, &Amounts { zero: Zero::Impossible, replicas: true });
     require_cpu_and_memory(cx, &fields);
     cx.finish(fields);
     capacity

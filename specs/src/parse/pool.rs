@@ -69,7 +69,7 @@ fn instance(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Instance> {
 }
 
 fn machine(cx: &mut Cx<'_>, fields: &mut Fields) -> crate::Resources {
-    let capacity = amounts(cx, fields, &Amounts { zero: Zero::Refused, replicas: true });
+    let capacity = amounts(cx, fields, &Amounts { zero: Zero::Impossible, replicas: true });
     require_cpu_and_memory(cx, fields);
     capacity
 }

@@ -37,9 +37,9 @@ pub(super) fn balance(cx: &mut Cx<'_>, node: &KdlNode) -> Option<Balance> {
     const EXAMPLE: &str = "balance cpu=1 memory=\"4GiB\"";
     let mut fields = cx.fields(node);
     cx.no_children(node);
-    let cpu = fields.required_prop(cx, "cpu", EXAMPLE).and_then(|value| cx.cpu(&value, Zero::Refused));
+    let cpu = fields.required_prop(cx, "cpu", EXAMPLE).and_then(|value| cx.cpu(&value, Zero::Impossible));
     let memory = fields.required_prop(cx, "memory", EXAMPLE);
-    let memory = memory.and_then(|value| cx.bytes(&value, "memory", Zero::Refused));
+    let memory = memory.and_then(|value| cx.bytes(&value, "memory", Zero::Impossible));
     let weight = place::weight(cx, &mut fields);
     cx.finish(fields);
     Some(Balance { span: cx.node_span(node), cpu: cpu?, memory: memory?, weight })

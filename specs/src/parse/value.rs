@@ -37,7 +37,20 @@ const TIME_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Zero {
     Allowed,
+    /// Nothing is meant by leaving the amount out.
     Refused,
+    /// The amount must be there.
+    Impossible,
+}
+
+impl Zero {
+    /// What to write instead, where zero is refused.
+    fn help(self, sort: &str) -> String {
+        match self {
+            Self::Impossible => format!("write a positive {sort}"),
+            Self::Allowed | Self::Refused => format!("write a positive {sort}, or leave it out"),
+        }
+    }
 }
 
 /// What sort of value it is, for messages.
@@ -310,9 +323,7 @@ impl Cx<'_> {
         };
         let fault = match fixed_point(&written, places) {
             Ok(amount) if amount > max => ("is too large", format!("more than {bound}"), format!("at most {bound}")),
-            Ok(0) if zero == Zero::Refused => {
-                ("is zero", "zero".to_owned(), "write a positive number, or leave it out".to_owned())
-            }
+            Ok(0) if zero != Zero::Allowed => ("is zero", "zero".to_owned(), zero.help("number")),
             Ok(amount) => return Some(amount),
             Err(Unfixed::Negative) => ("is negative", "negative".to_owned(), "write a positive number".to_owned()),
             Err(Unfixed::TooFine) => (
@@ -346,8 +357,8 @@ impl Cx<'_> {
             self.bad(value.span, format!("{what} is too large"), "more than 1 PiB", "at most \"1PiB\"");
             return None;
         }
-        if bytes == 0 && zero == Zero::Refused {
-            self.bad(value.span, format!("{what} is zero"), "zero", "write a positive size, or leave it out");
+        if bytes == 0 && zero != Zero::Allowed {
+            self.bad(value.span, format!("{what} is zero"), "zero", zero.help("size"));
             return None;
         }
         Some(Spanned { value: Bytes(bytes), span: value.span })
@@ -369,8 +380,8 @@ impl Cx<'_> {
             self.bad(value.span, format!("{what} is too long"), "more than a day", "at most \"24h\"");
             return None;
         }
-        if millis == 0 && zero == Zero::Refused {
-            self.bad(value.span, format!("{what} is zero"), "zero", "write a positive duration, or leave it out");
+        if millis == 0 && zero != Zero::Allowed {
+            self.bad(value.span, format!("{what} is zero"), "zero", zero.help("duration"));
             return None;
         }
         Some(Spanned { value: Millis(millis), span: value.span })

@@ -36,6 +36,7 @@ fn a_place_denial_removes_nodes_from_the_program_and_is_named() {
         workload: "payments/pay".to_owned(),
         costs: false,
         deadline: std::time::Duration::from_secs(9),
+        cancel: None,
     })
     .unwrap();
     let n3 = explanation.nodes.iter().find(|node| node.node == "n3").unwrap();

@@ -1,6 +1,7 @@
 //! The planner by values: sources and a state in, a plan out, the plan carried out on the real state machine.
 
 mod carried_out;
+mod displaced;
 mod fleet;
 mod gates;
 mod refused;
@@ -35,7 +36,7 @@ pub(super) fn admin() -> UserFacts {
 pub(super) fn request<'a>(state: &'a State, files: &[(&str, &str)]) -> Request<'a> {
     let files = files.iter().map(|(name, text)| file(name, text)).collect();
     let inputs = Inputs { files, delete: Vec::new() };
-    Request { state, inputs, user: admin(), deadline: Duration::from_secs(20) }
+    Request { state, inputs, user: admin(), deadline: Duration::from_secs(20), cancel: None }
 }
 
 pub(super) fn planned(state: &State, spec: &str) -> PlanDocument {

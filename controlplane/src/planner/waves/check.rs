@@ -31,10 +31,15 @@ pub(in crate::planner) fn check(
         if let Some(violation) = new {
             return Some(format!("wave {number} breaks {violation:?}"));
         }
+        let (up, mut down) = (stage.up(), BTreeMap::<&str, (i64, bool)>::new());
+        for (change, step) in wave.iter().filter(|(_, step)| disrupts(step)) {
+            let (count, excepted) = down.entry(&step.replica().workload).or_default();
+            *count += 1;
+            *excepted |= may_break(*change);
+        }
         for (workload, floor) in &floors {
-            let down = wave.iter().filter(|(_, step)| disrupts(step) && step.replica().workload == *workload);
-            let excepted = down.clone().any(|(change, _)| may_break(*change));
-            if stage.up(workload) - (down.count() as i64) < *floor && !excepted {
+            let (down, excepted) = down.get(workload.as_str()).copied().unwrap_or_default();
+            if up.get(workload.as_str()).copied().unwrap_or(0) - down < *floor && !excepted {
                 return Some(format!("wave {number} takes down more of {workload} than its max-unavailable"));
             }
         }
@@ -122,9 +127,13 @@ impl<'a> Stage<'a> {
 
     /// The limits, over all that stands for their workloads.
     fn add_rules(&mut self, placed: &[Placed]) {
-        let standing = |position: usize| -> Vec<usize> {
-            let name = &self.program.workloads[position];
-            self.stands_for.iter().filter(|((of, _), _)| of == name).map(|(_, workload)| *workload).collect()
+        let mut standing_of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for ((of, _), workload) in &self.stands_for {
+            standing_of.entry(of).or_default().push(*workload);
+        }
+        let standing = |position: usize| {
+            let name = self.program.workloads[position].as_str();
+            standing_of.get(name).cloned().unwrap_or_default()
         };
         let nothing = || Rule::Quota { workloads: Vec::new(), max: Vec::new() };
         let mut constraints = Vec::new();
@@ -167,13 +176,17 @@ impl<'a> Stage<'a> {
         violations
     }
 
-    fn up(&self, workload: &str) -> i64 {
-        self.replicas.keys().filter(|id| id.workload == workload).count() as i64
+    /// Replicas that are there, by workload.
+    fn up(&self) -> BTreeMap<&str, i64> {
+        let mut up = BTreeMap::new();
+        self.replicas.keys().for_each(|id| *up.entry(id.workload.as_str()).or_default() += 1);
+        up
     }
 
     fn floors(&self, budgets: &BTreeMap<String, Budget>) -> BTreeMap<String, i64> {
+        let up = self.up();
         let floor = |(name, budget): (&String, &Budget)| {
-            let kept = i64::from(budget.placed).min(self.up(name));
+            let kept = i64::from(budget.placed).min(up.get(name.as_str()).copied().unwrap_or(0));
             (name.clone(), (kept - i64::from(budget.unavailable_max.max(1))).max(0))
         };
         budgets.iter().map(floor).collect()
@@ -195,9 +208,12 @@ impl<'a> Stage<'a> {
                 // A generation of its own, once for each pair of old and new.
                 let both = match self.stands_for.get(&(format!("{} {old} to {new}", replica.workload), 0)) {
                     Some(both) => *both,
-                    None => self.add(&format!("{} {old} to {new}", replica.workload), 0, larger),
+                    None => {
+                        let both = self.add(&format!("{} {old} to {new}", replica.workload), 0, larger);
+                        self.join_limits(new, both);
+                        both
+                    }
                 };
-                self.join_limits(new, both);
                 self.replicas.insert(replica.clone(), (both, node));
                 self.becoming.insert(replica.clone(), new);
             }
