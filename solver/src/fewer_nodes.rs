@@ -26,7 +26,7 @@ const EARLY: f64 = 0.6;
 /// The descent to what a guide needs ends when it is to go by less than this part of the way.
 const PART_MIN: f64 = 0.02;
 /// How often the shortest annealing is doubled, one after the other, to place everything.
-const PLACING: [u32; 4] = [1, 2, 3, 4];
+const PLACING: [u32; 5] = [0, 1, 2, 3, 4];
 /// Threads that each try a move.
 const TRIED_AT_ONCE: usize = 2;
 

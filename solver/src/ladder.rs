@@ -32,6 +32,11 @@ struct Failures {
 }
 
 impl Failures {
+    /// Whether it is not worth another try.
+    fn is_hopeless(&self) -> bool {
+        self.tries >= TRIES_MAX || self.tries >= SOME_TRIES && self.overload > MUCH
+    }
+
     /// How long success should still take, in shortest annealings, when every failure doubles them by this part.
     fn effort(&self, doubled: f64) -> f64 {
         (f64::from(self.tries) * doubled).exp2() * (1.0 + self.overload / SMALL)
@@ -44,8 +49,10 @@ pub(crate) type Move = (usize, Option<(usize, usize)>);
 const OPENED_MAX: usize = 3;
 /// One failure of a move itself counts like so many of others that close a node of the same class.
 const LIKE: f64 = 4.0;
-/// Annealings are doubled at most so often.
-const LONGER_MAX: u32 = 8;
+/// Moves that failed so often are not tried again, nor those that still leave so much too much, in typical replicas, after some tries.
+const TRIES_MAX: u32 = 8;
+const SOME_TRIES: u32 = 3;
+const MUCH: f64 = 1.0;
 /// An annealing that leaves so much too much, in typical replicas, is half as likely to succeed the next time as one that leaves next to nothing.
 const SMALL: f64 = 0.05;
 
@@ -142,14 +149,15 @@ impl Ladder {
                     (None, others) => others.effort(1.0 / LIKE),
                 };
                 let possible = many == 0 || self.classes[other].len() - open[other] >= many;
-                if saved > 0.0 && possible && self.suffices(squeeze, &slack, (class, instead)) {
+                let hopeless = self.failures.get(&(class, instead)).is_some_and(Failures::is_hopeless);
+                if saved > 0.0 && possible && !hopeless && self.suffices(squeeze, &slack, (class, instead)) {
                     moves.push((effort, lost / saved, (class, instead)));
                 }
             }
         }
         moves.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2)));
         let tries = |step: &Move| self.failures.get(step).map_or(0, |failures| failures.tries);
-        moves.into_iter().take(many).map(|(_, _, step)| (step, tries(&step).min(LONGER_MAX))).collect()
+        moves.into_iter().take(many).map(|(_, _, step)| (step, tries(&step))).collect()
     }
 
     /// Whether a move leaves enough of every resource in all, `slack` being what is free in all before.

@@ -206,7 +206,7 @@ impl<'i, 'p> Search<'i, 'p> {
         if self.is_open(short) {
             self.place_everything(deadline.within(deadline.remaining() / 4));
         }
-        let guide = self.relaxed(&model, &mut cuts, deadline.within(deadline.remaining() / 4));
+        let guide = self.relaxed(&model, &mut cuts, deadline.within(deadline.remaining() / 3));
         if guide.is_none() {
             self.guided(&cuts, deadline);
         }
@@ -234,9 +234,9 @@ impl<'i, 'p> Search<'i, 'p> {
     fn relaxed(&mut self, model: &Model, cuts: &mut Vec<Linear>, deadline: Deadline) -> Option<Guide> {
         // Soft rules and shape may wait.
         let needed = |tier| matches!(tier, Tier::Shortage(_) | Tier::Repair | Tier::Cost | Tier::PricedCost);
-        let half = deadline.within(deadline.remaining() / 2);
+        let most = deadline.within(deadline.remaining().mul_f64(0.75));
         let relaxed =
-            bounds(model, &self.worth, (&mut self.bounds, &mut self.proofs), cuts, (Whole::None, needed), half);
+            bounds(model, &self.worth, (&mut self.bounds, &mut self.proofs), cuts, (Whole::None, needed), most);
         if !self.instance.problem.current.is_empty() || self.board(&[]).is_none() {
             return None;
         }

@@ -22,6 +22,8 @@ const TWO: usize = 22;
 const NONE: usize = 14;
 /// No resource's overload is cheaper than this part of a node's price for a whole node's capacity of it.
 const CHEAPEST: f64 = 0.2;
+/// Per cent of the time after which an annealing's temperature looks at the clock.
+const LATE: usize = 20;
 /// Steps between two looks at the clock.
 const LOOK: u64 = 4096;
 
@@ -31,10 +33,6 @@ const SOFT: f64 = 3.0;
 /// What changes places in a step, at most: some workloads, a replica of each.
 type Few = [Option<usize>; 2];
 const NOBODY: Few = [None; 2];
-
-fn one(workload: usize) -> Few {
-    [Some(workload), None]
-}
 
 /// All replicas on some nodes, with what that overloads.
 #[derive(Clone)]
@@ -111,11 +109,26 @@ impl<'i, 'p> Squeeze<'i, 'p> {
 
     /// What is too much on a node when `with` comes and `without` goes.
     #[inline]
-    fn overload_of(&self, node: usize, with: Few, without: Few) -> f64 {
+    fn overload_of(&self, node: usize, with: Option<usize>, without: Option<usize>) -> f64 {
         let (free, mut sum) = (self.board.free(node), 0.0);
-        let demand = |few: Few, r: usize| few.into_iter().flatten().map(|w| self.board.demand(w)[r]).sum::<i64>();
         for (r, price) in self.prices.iter().enumerate() {
-            let lack = demand(with, r) - demand(without, r) - free[r];
+            let more = with.map_or(0, |w| self.board.demand(w)[r]) - without.map_or(0, |w| self.board.demand(w)[r]);
+            let lack = more - free[r];
+            if lack > 0 {
+                sum += lack as f64 * price;
+            }
+        }
+        sum
+    }
+
+    /// What is too much on two nodes when one gives some to the other and takes others back.
+    #[inline]
+    fn overload_after(&self, (from, to): (usize, usize), given: Few, taken: Few) -> f64 {
+        let demand = |w: &Option<usize>, r: usize| w.map_or(0, |w| self.board.demand(w)[r]);
+        let (left, right, mut sum) = (self.board.free(from), self.board.free(to), 0.0);
+        for (r, price) in self.prices.iter().enumerate() {
+            let more = demand(&given[0], r) + demand(&given[1], r) - demand(&taken[0], r) - demand(&taken[1], r);
+            let lack = (-more - left[r]).max(0) + (more - right[r]).max(0);
             if lack > 0 {
                 sum += lack as f64 * price;
             }
@@ -125,7 +138,7 @@ impl<'i, 'p> Squeeze<'i, 'p> {
 
     /// Brings what is known of a node's overload up to date.
     fn weigh(&mut self, node: usize) {
-        self.over[node] = self.overload_of(node, NOBODY, NOBODY);
+        self.over[node] = self.overload_of(node, None, None);
         let at = self.at[node];
         if self.over[node] > 0.0 && at == usize::MAX {
             self.at[node] = self.overloaded.len();
@@ -168,7 +181,7 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         let from = self.chance.below(self.open.len());
         for at in (from..self.open.len()).chain(0..from) {
             let node = self.open[at];
-            let more = self.overload_of(node, one(workload), NOBODY) - self.over[node];
+            let more = self.overload_of(node, Some(workload), None) - self.over[node];
             if best.is_some_and(|(least, _)| more >= least) || !self.board.may_go(workload, node) {
                 continue;
             }
@@ -214,18 +227,28 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         gone
     }
 
-    /// One annealing of at most so many steps; ends when nothing is overloaded and soft rules are broken by no more than `soft`.
+    /// One annealing of at most so many steps; ends when nothing is overloaded and soft rules are broken by no more than `soft`. Where the time
+    /// will not do for all steps it cools faster.
     pub(crate) fn anneal(&mut self, steps: u64, soft: i64, deadline: Deadline) {
         let heat = |done: f64| self.typical * HOT * (COLD / HOT).powf(done);
         let heats: Vec<f64> = (0..=100).map(|percent| heat(f64::from(percent) / 100.0)).collect();
         if self.open.len() < 2 {
             return;
         }
+        let (time, mut late) = (deadline.remaining().as_secs_f64(), 0);
         for step in 0..steps {
-            if self.overloaded.is_empty() && self.board.soft <= soft || step % LOOK == 0 && deadline.passed() {
+            if self.overloaded.is_empty() && self.board.soft <= soft {
                 break;
             }
-            self.step(heats[(step * 100 / steps) as usize]);
+            if step % LOOK == 0 {
+                let left = deadline.remaining().as_secs_f64();
+                let percent = (100.0 * (1.0 - left / time.max(f64::MIN_POSITIVE))) as usize;
+                late = if percent > LATE { percent.min(100) } else { 0 };
+                if deadline.passed() {
+                    break;
+                }
+            }
+            self.step(heats[late.max((step * 100 / steps) as usize)]);
         }
     }
 
@@ -251,8 +274,7 @@ impl<'i, 'p> Squeeze<'i, 'p> {
             return;
         }
         let accept = -heat * self.chance.part().max(1e-12).ln();
-        let change =
-            self.overload_of(from, taken, given) + self.overload_of(to, given, taken) - self.over[from] - self.over[to];
+        let change = self.overload_after((from, to), given, taken) - self.over[from] - self.over[to];
         if change > accept && self.board.soft == 0 {
             return;
         }
@@ -286,7 +308,7 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         while let Some(node) = self.overloaded.first().copied() {
             let workloads = &self.board.instance.problem.workloads;
             let held: Vec<usize> = self.board.on(node).iter().map(|(workload, _)| *workload as usize).collect();
-            let relief = |w: usize| self.over[node] - self.overload_of(node, NOBODY, one(w));
+            let relief = |w: usize| self.over[node] - self.overload_of(node, None, Some(w));
             let helps = held.into_iter().filter(|w| relief(*w) > 0.0);
             let least = helps.min_by(|a, b| {
                 workloads[*a]
@@ -299,10 +321,53 @@ impl<'i, 'p> Squeeze<'i, 'p> {
             self.board.change(workload, node, -1);
             self.weigh(node);
         }
+        self.give_way();
         let (instance, placed) = (self.board.instance, self.board.placed());
         self.board.undo_to(mark);
         (0..self.over.len()).for_each(|node| self.weigh(node));
         Greedy::new(instance, Fit::Tightest).extend(&prune(instance, &placed))
+    }
+
+    /// What is out takes the place of replicas of lower priority, the highest first.
+    fn give_way(&mut self) {
+        let workloads = &self.board.instance.problem.workloads;
+        let lowest = workloads.iter().map(|w| w.priority).min();
+        let mut out: Vec<usize> = self.board.short().iter().map(|w| *w as usize).collect();
+        out.retain(|w| Some(workloads[*w].priority) > lowest);
+        out.sort_by_key(|w| (std::cmp::Reverse(workloads[*w].priority), *w));
+        for workload in out {
+            while self.board.missing(workload) > 0 && self.displace(workload) {}
+        }
+    }
+
+    /// One more replica where one of the lowest priority makes room for it; whether there is such a place.
+    fn displace(&mut self, workload: usize) -> bool {
+        let workloads = &self.board.instance.problem.workloads;
+        let mut best: Option<(i32, usize, usize)> = None;
+        for at in 0..self.open.len() {
+            let node = self.open[at];
+            if !self.board.may_go(workload, node) {
+                continue;
+            }
+            for at in 0..self.board.on(node).len() {
+                let lower = self.board.on(node)[at].0 as usize;
+                let least = best.map_or(workloads[workload].priority, |(priority, ..)| priority);
+                if workloads[lower].priority < least && self.overload_of(node, Some(workload), Some(lower)) <= 0.0 {
+                    let (hard, mark) = (self.board.hard, self.board.mark());
+                    self.board.change(lower, node, -1);
+                    self.board.change(workload, node, 1);
+                    if self.board.hard <= hard {
+                        best = Some((workloads[lower].priority, node, lower));
+                    }
+                    self.board.undo_to(mark);
+                }
+            }
+        }
+        if let Some((_, node, lower)) = best {
+            self.board.change(lower, node, -1);
+            self.board.change(workload, node, 1);
+        }
+        best.is_some()
     }
 
     /// So many replicas of a node, of different workloads; those that must stay are left out.
