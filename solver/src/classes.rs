@@ -9,6 +9,7 @@ use crate::deadline::Deadline;
 use crate::instance::Instance;
 use crate::lexicographic::Scaled;
 use crate::model::{Model, Scope};
+use crate::watch::topology_of;
 use crate::{Proof, Rule, Standing, Tier};
 use std::collections::BTreeMap;
 
@@ -55,7 +56,7 @@ pub(crate) fn classes(instance: &Instance) -> Vec<Vec<usize>> {
     });
     let preferred = bits(nodes, preferences);
     let mut looked_at = vec![false; problem.topologies.len()];
-    problem.constraints.iter().filter_map(|c| counted_over(&c.rule)).for_each(|topology| looked_at[topology] = true);
+    problem.constraints.iter().filter_map(|c| topology_of(&c.rule)).for_each(|topology| looked_at[topology] = true);
     let mut classes: BTreeMap<Likeness, Vec<usize>> = BTreeMap::new();
     for (index, (((node, allowed), eligible), preferred)) in
         problem.nodes.iter().zip(allowed).zip(eligible).zip(preferred).enumerate()
@@ -82,28 +83,6 @@ pub(crate) fn classes(instance: &Instance) -> Vec<Vec<usize>> {
     let mut classes: Vec<Vec<usize>> = classes.into_values().collect();
     classes.sort_unstable();
     classes
-}
-
-/// The topology by whose domains a rule counts replicas. (What a reserve asks of classes is about sums of all that is placed.)
-fn counted_over(rule: &Rule) -> Option<usize> {
-    match rule {
-        Rule::Spread { topology, .. }
-        | Rule::LimitPerDomain { topology, .. }
-        | Rule::Survive { topology, .. }
-        | Rule::SeparateFrom { topology, .. }
-        | Rule::Near { topology, .. }
-        | Rule::DistinctDomains { topology, .. } => Some(*topology),
-        Rule::Reserve { .. }
-        | Rule::NodesMost { .. }
-        | Rule::Safety { .. }
-        | Rule::Balance { .. }
-        | Rule::Moved { .. }
-        | Rule::MovedMost { .. }
-        | Rule::MovedFar { .. }
-        | Rule::Prefer { .. }
-        | Rule::Quota { .. }
-        | Rule::AllOrNothing { .. } => None,
-    }
 }
 
 /// What a rule about nodes knows of one of them.

@@ -61,7 +61,8 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Places everything on what the class program would open and a little more, then closes nodes as long as everything finds room: many at
-    /// once at first, one in the end. Two ways to go on are tried at a time, each on a thread; the first one that succeeds is gone.
+    /// once at first, one in the end. Two ways to go on are tried at a time, each on a thread; the first in order that succeeds is
+    /// taken.
     pub(crate) fn squeeze(&mut self, guide: &Guide, deadline: Deadline) {
         let (instance, problem) = (self.instance, self.instance.problem);
         if !problem.current.is_empty() || !self.is_open(|tier| matches!(tier, Tier::Cost | Tier::PricedCost)) {
@@ -84,11 +85,11 @@ impl<'i, 'p> Search<'i, 'p> {
                 moves.map(|(step, longer)| (Step::Move(step), longer)).collect()
             };
             let tried = self.tried(&reached, &ladder, &steps, &mut chance, deadline);
-            let mut gone = None;
+            let mut further = None;
             for ((step, _), tried) in steps.iter().zip(tried) {
                 match (step, tried) {
                     (_, Some(tried)) if self.is_good(&tried) => {
-                        gone = Some(tried);
+                        further = Some(tried);
                         break;
                     }
                     (Step::Part(_), Some(_)) => part /= 3.0,
@@ -96,10 +97,10 @@ impl<'i, 'p> Search<'i, 'p> {
                     (Step::Move(step), tried) => ladder.failed(*step, tried.map_or(f64::MAX, |it| it.overload())),
                 }
             }
-            match gone {
-                Some(gone) => {
-                    self.take(&gone);
-                    reached = gone;
+            match further {
+                Some(further) => {
+                    self.take(&further);
+                    reached = further;
                 }
                 None if steps.is_empty() => return,
                 None => {}
@@ -136,8 +137,8 @@ impl<'i, 'p> Search<'i, 'p> {
         Some(Squeeze::new(board, open, worth, (false, SEED), deadline))
     }
 
-    /// What becomes of ways to go on from what is reached, each with twice the shortest annealing so many times; nothing where rules forbid it
-    /// or there is nothing to close.
+    /// What becomes of ways to go on from what is reached, each with the shortest annealing doubled so many times; nothing where rules forbid it or
+    /// there is nothing to close.
     fn tried(
         &self,
         reached: &Squeeze<'i, 'p>,

@@ -86,19 +86,20 @@
 //! ```
 //!
 //! *Fewer nodes*: what is open is what the class relaxation opens and a little more; its counts are dealt out, all that is left goes where
-//! it overloads least, and simulated annealing over shifts and swaps makes the overload go away. Then nodes are closed, many at once at first,
-//! or changed for cheaper ones, as long as everything finds room again. Filling all open nodes together, rather than one by one, lets several
+//! it overloads least, and simulated annealing over exchanges of up to two replicas makes the overload go away. Then nodes are closed, many at once
+//! at first, or changed for cheaper ones, as long as everything finds room again: two ways at a time, each on a thread, those first that left least
+//! too much when they failed. What must stay out, proven by the class relaxation, is left out from the start. Filling all open nodes together, rather than one by one, lets several
 //! resources run out on every node at once.
 //!
 //! That and ruin and recreate work on a board: flat arrays in which the units of every rule are kept up to date replica by replica, so that a step
 //! costs the same in any cluster. What finds no room in a step waits aside at somewhat more than its worth in resources, and the dual
 //! prices of "enough capacity for all demands, at least cost" say what that is.
 //!
-//! *Reserves*: every replica has two places, where it lies and where it would go when that is lost. Annealing over both ([`refuges`]) makes what is
+//! *Reserves*: every replica has two places, where it lies and where it would go when that is lost. Annealing over both (`refuges`) makes what is
 //! too much in any loss go away, before everything else in large problems; what is placed at all follows from the sums, with less and less held back.
 //!
-//! Answers are repeatable unless time ends the search: fixed seeds, bounded attempts, ties by index. The two threads know nothing of each other
-//! until both are done. HiGHS works on a thread of its own, which is left behind when it is late.
+//! Answers are repeatable unless time ends the search: fixed seeds, bounded attempts, ties by index. Threads know nothing of each
+//! other until all are done, and are then asked in a fixed order. HiGHS works on a thread of its own, which is left behind when it is late.
 //!
 //! # What is thin
 //!
