@@ -39,7 +39,7 @@ enum Step {
 }
 
 impl<'i, 'p> Search<'i, 'p> {
-    /// Room for everything that is short, on any nodes, and soft rules kept as far as they can be.
+    /// Room for everything that is short, or for all of it that the bounds allow, on any nodes, and soft rules kept as far as they can be.
     pub(crate) fn place_everything(&mut self, deadline: Deadline) {
         let problem = self.instance.problem;
         let pinned = !problem.current.is_empty();
@@ -53,8 +53,8 @@ impl<'i, 'p> Search<'i, 'p> {
             if self.offer(placed) {
                 self.stats.method = "annealing with class bounds".to_owned();
             }
-            let placed = squeeze.is_done() || !self.is_open(|tier| matches!(tier, Tier::Shortage(_)));
-            if placed && squeeze.board.soft <= soft || deadline.passed() {
+            let all_that_can = squeeze.is_done() || !self.is_open(|tier| matches!(tier, Tier::Shortage(_)));
+            if all_that_can && squeeze.board.soft <= soft || deadline.passed() {
                 return;
             }
         }
