@@ -296,6 +296,8 @@ impl Task {
             model.try_set_option("time_limit", limit.as_secs_f64()).is_ok(),
             model.try_set_option("mip_rel_gap", limits.relative_gap).is_ok(),
             model.try_set_option("mip_abs_gap", limits.gap).is_ok(),
+            // It looks for what a start already is, for up to a third of the time that a small program takes.
+            model.try_set_option("mip_heuristic_run_feasibility_jump", self.start.is_none()).is_ok(),
         ];
         debug_assert!(options_set.iter().all(|set| *set), "HiGHS knows these options");
         if let Some(start) = &self.start {

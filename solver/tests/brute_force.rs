@@ -3,6 +3,7 @@
 mod oracle;
 
 use hyphae_solver::{Problem, SolveOptions, Tier, check, evaluate, solve, verify};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How many seeds: `HYPHAE_SEEDS`, or the number given.
@@ -35,9 +36,7 @@ fn agrees(problem: &Problem, name: &dyn std::fmt::Display) {
 
 #[test]
 fn exact_path_reaches_the_optimum_of_every_tier() {
-    for seed in first_seed()..seeds(2500) {
-        agrees(&oracle::small(seed), &format_args!("seed {seed}"));
-    }
+    in_parallel(first_seed()..seeds(2500), |seed| agrees(&oracle::small(seed), &format_args!("seed {seed}")));
 }
 
 /// Every family by itself and every pair of families: `HYPHAE_SEEDS` problems in all, at least.
@@ -46,13 +45,27 @@ fn exact_path_reaches_the_optimum_for_every_family_and_pair_of_families() {
     let families = oracle::FAMILIES;
     let pairs: Vec<(usize, usize)> =
         (0..families.len()).flat_map(|a| (a..families.len()).map(move |b| (a, b))).collect();
-    for seed in first_seed()..seeds(840).div_ceil(pairs.len() as u64) {
+    in_parallel(first_seed()..seeds(840).div_ceil(pairs.len() as u64), |seed| {
         for (a, b) in &pairs {
             let pair = if a == b { vec![families[*a]] } else { vec![families[*a], families[*b]] };
             let mut dice = oracle::Dice((seed << 16) + (*a as u64) * 256 + *b as u64);
             agrees(&oracle::small_with(&mut dice, &pair), &format_args!("seed {seed} of {pair:?}"));
         }
-    }
+    });
+}
+
+/// Each seed once, as many at a time as there are processors. A failure ends its thread, then the test.
+fn in_parallel(seeds: std::ops::Range<u64>, try_one: impl Fn(u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(seed) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|seed| *seed < seeds.end) {
+                    try_one(seed);
+                }
+            });
+        }
+    });
 }
 
 /// One problem of [`exact_path_reaches_the_optimum_for_every_family_and_pair_of_families`].
