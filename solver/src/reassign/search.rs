@@ -29,7 +29,7 @@ const QUENCH: f64 = 0.97;
 /// they search each for itself.
 const MANY: usize = 2_000;
 
-/// How to walk. Each kind is tried from what runs, for so large a share of the search, before the best of them is given the time.
+/// How to walk. Each kind is tried from what runs, for so large a share of the search, before long walks are made.
 #[derive(Debug, Clone, Copy)]
 struct Kind {
     /// How much processes are attached to where they run ([`super::anneal`]).
@@ -39,17 +39,16 @@ struct Kind {
 }
 
 /// Short trials favour much attachment more than long walks do: it comes first, for later trials know better how cold to become.
-const KINDS_OF_MANY: &[Kind] = &[
-    Kind { attachment: 2.0, may_lack: false },
-    Kind { attachment: 1.0, may_lack: false },
-    Kind { attachment: 0.3, may_lack: false },
-];
+const KINDS_OF_MANY: &[Kind] = &[Kind { attachment: 2.0, may_lack: false }, Kind { attachment: 1.0, may_lack: false }];
 const KINDS_OF_FEW: &[Kind] = &[
     Kind { attachment: 0.3, may_lack: true },
     Kind { attachment: 0.0, may_lack: true },
     Kind { attachment: 0.0, may_lack: false },
 ];
 const TRIAL: f64 = 0.08;
+/// Walks of the best kind, one after the other, where processes are few: what the largest do while it is hot decides more than how slowly
+/// it cools afterwards.
+const WALKS_OF_FEW: usize = 4;
 /// Time paces a search that is also limited in steps only when it is so much ahead of them: otherwise no two runs would be alike.
 const AHEAD: f64 = 1.25;
 const AHEAD_LEAST: f64 = 0.02;
@@ -100,20 +99,29 @@ fn independent<const D: usize>(dense: &Dense<D>, limits: &ReassignLimits, clock:
     found.into_iter().min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, at)| at)
 }
 
-/// Short walks of each kind, and a long one of the best. The lowest cost, and the machine of each process there.
+/// A short walk of each kind, which tells how cold it has to become, and then long ones: of every kind where processes are many, for a short walk does
+/// not tell which is the best; several of the best one where they are few. The lowest cost, and the machine of each process there.
 fn alone<const D: usize>(dense: &Dense<D>, limits: &ReassignLimits, clock: Clock) -> (f64, Vec<u32>) {
     let mut search = Search::new(dense, limits, clock);
     let is_many = dense.processes >= MANY;
     let kinds = if is_many { KINDS_OF_MANY } else { KINDS_OF_FEW };
-    let (mut kind, mut lowest, mut cold) = (kinds[0], f64::INFINITY, search.cold);
-    for (tried, candidate) in (1u32..).zip(kinds) {
-        let cooled = search.cool(*candidate, cold, f64::from(tried) * TRIAL);
-        if cooled.lowest < lowest {
-            (kind, lowest) = (*candidate, cooled.lowest);
-            cold = search.cold.max(BELOW_FROZEN * cooled.frozen);
-        }
+    let mut tried: Vec<(Cooled, Kind)> = Vec::new();
+    for (kind, so_many) in kinds.iter().zip(1u32..) {
+        let best = tried.iter().map(|(cooled, _)| *cooled).min_by(|a, b| a.lowest.total_cmp(&b.lowest));
+        let cold = best.map_or(search.cold, |best| search.below(best));
+        tried.push((search.cool(*kind, cold, f64::from(so_many) * TRIAL), *kind));
     }
-    search.cool(kind, cold, 1.0);
+    let long = if is_many {
+        tried
+    } else {
+        let best = tried.into_iter().min_by(|(a, _), (b, _)| a.lowest.total_cmp(&b.lowest));
+        best.into_iter().cycle().take(WALKS_OF_FEW).collect()
+    };
+    let (begun, many) = (search.progress(), long.len() as f64);
+    for ((cooled, kind), so_many) in long.into_iter().zip(1u32..) {
+        let cold = search.below(cooled);
+        search.cool(kind, cold, begun + (1.0 - begun) * f64::from(so_many) / many);
+    }
     (search.best_cost, search.best)
 }
 
@@ -171,6 +179,11 @@ impl<'a, const D: usize> Search<'a, D> {
             best_cost: State::new(dense, &dense.home).cost,
             best: dense.home.clone(),
         }
+    }
+
+    /// Where a walk ends that is like another one.
+    fn below(&self, other: Cooled) -> f64 {
+        self.cold.max(BELOW_FROZEN * other.frozen)
     }
 
     /// The share of the whole search that is over.
