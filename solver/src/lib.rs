@@ -161,6 +161,7 @@ mod reassign;
 mod refuges;
 mod repack;
 mod ruin;
+mod scan;
 mod slots;
 mod solution;
 mod solve;

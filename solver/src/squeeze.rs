@@ -12,14 +12,14 @@ use crate::deadline::Deadline;
 use crate::greedy::{Fit, Greedy};
 use crate::prices::Worth;
 use crate::prune::prune;
+use crate::scan::Scan;
 
 /// The temperature at the start and at the end of an annealing, in worths of a typical replica.
 const HOT: f64 = 0.01;
 const COLD: f64 = 0.0003;
-/// Per cent of steps: from a node with an overload; two replicas one way; nothing back.
-const OVERLOADED: usize = 60;
+/// Per cent of steps: from a node with an overload; a second replica of a node goes along.
+const OVERLOADED: usize = 95;
 const TWO: usize = 22;
-const NONE: usize = 14;
 /// No resource's overload is cheaper than this part of a node's price for a whole node's capacity of it.
 const CHEAPEST: f64 = 0.2;
 /// Per cent of the time after which an annealing's temperature looks at the clock.
@@ -32,7 +32,6 @@ const SOFT: f64 = 3.0;
 
 /// What changes places in a step, at most: some workloads, a replica of each.
 type Few = [Option<usize>; 2];
-const NOBODY: Few = [None; 2];
 
 /// All replicas on some nodes, with what that overloads.
 #[derive(Clone)]
@@ -52,6 +51,7 @@ pub(crate) struct Squeeze<'i, 'p> {
     at: Vec<usize>,
     /// Running replicas stay.
     pub(crate) pinned: bool,
+    scan: Scan,
 }
 
 impl<'i, 'p> Squeeze<'i, 'p> {
@@ -80,7 +80,9 @@ impl<'i, 'p> Squeeze<'i, 'p> {
             overloaded: Vec::new(),
             at: vec![usize::MAX; nodes],
             pinned,
+            scan: Scan::default(),
         };
+        squeeze.scan = Scan::new(&squeeze.board, &squeeze.prices);
         (0..nodes).for_each(|node| squeeze.weigh(node));
         squeeze.place_all(deadline);
         squeeze
@@ -252,7 +254,8 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         }
     }
 
-    /// Up to two replicas of one node change places with up to two of another.
+    /// Up to two replicas of one node change places with up to two of another: of all such exchanges between the two, but for what goes along,
+    /// the first that may be.
     fn step(&mut self, heat: f64) {
         let bad = !self.overloaded.is_empty() && self.chance.percent(OVERLOADED);
         let from = if bad {
@@ -261,23 +264,16 @@ impl<'i, 'p> Squeeze<'i, 'p> {
             self.open[self.chance.below(self.open.len())]
         };
         let to = self.open[self.chance.below(self.open.len())];
-        if from == to {
+        if from == to || self.board.on(from).is_empty() {
             return;
         }
-        let (given, taken) = (1 + usize::from(self.chance.percent(TWO)), self.taken());
-        let (given, taken) = (self.draw(from, given), self.draw(to, taken));
-        let (gives, takes) = (|| given.iter().flatten(), || taken.iter().flatten());
-        if gives().any(|w| !self.board.may_go(*w, to) || taken.contains(&Some(*w)))
-            || takes().any(|w| !self.board.may_go(*w, from))
-            || gives().next().is_none()
-        {
-            return;
-        }
+        let along = [from, to].map(|node| self.along(node));
         let accept = -heat * self.chance.part().max(1e-12).ln();
+        // What soft rules may gain is not known before.
+        let gain = if self.board.soft == 0 { 0.0 } else { self.soft * self.board.soft as f64 };
+        let Some((given, taken)) = self.exchange((from, to), along, accept + gain) else { return };
         let change = self.overload_after((from, to), given, taken) - self.over[from] - self.over[to];
-        if change > accept && self.board.soft == 0 {
-            return;
-        }
+        let (gives, takes) = (|| given.iter().flatten(), || taken.iter().flatten());
         let (hard, soft, mark) = (self.board.hard, self.board.soft, self.board.mark());
         gives().for_each(|w| self.board.change(*w, from, -1));
         takes().for_each(|w| self.board.change(*w, to, -1));
@@ -293,13 +289,58 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         self.weigh(to);
     }
 
-    /// How many replicas come back in a step.
-    fn taken(&mut self) -> usize {
-        match self.chance.below(100) {
-            roll if roll < NONE => 0,
-            roll if roll < NONE + TWO => 2,
-            _ => 1,
+    /// Now and then, one of a node's replicas that goes along.
+    fn along(&mut self, node: usize) -> Option<usize> {
+        let here = self.board.on(node).len();
+        if here == 0 || !self.chance.percent(TWO) {
+            return None;
         }
+        let (workload, count) = self.board.on(node)[self.chance.below(here)];
+        (!self.stays(workload as usize, node, count)).then_some(workload as usize)
+    }
+
+    fn stays(&self, workload: usize, node: usize, count: u32) -> bool {
+        self.pinned && self.board.instance.running_count(workload, node) >= count
+    }
+
+    /// A replica of `from` for one of `to` or none, with what goes `along`, after which no more than `limit` is too much beyond what is: the
+    /// first in an order that begins anywhere.
+    fn exchange(&mut self, (from, to): (usize, usize), along: Few, limit: f64) -> Option<(Few, Few)> {
+        let (gives, takes) = (self.board.on(from).len(), self.board.on(to).len() + 1);
+        let (first, offset) = (self.chance.below(gives), self.chance.below(takes));
+        self.scan.look_at(&self.board, (from, to), along);
+        let limit = (limit + self.over[from] + self.over[to]) as f32;
+        for give in (first..gives).chain(0..first) {
+            let (workload, count) = self.board.on(from)[give];
+            let workload = workload as usize;
+            if along[0] == Some(workload) || self.stays(workload, from, count) {
+                continue;
+            }
+            self.scan.overloads_with(workload);
+            for take in (offset..takes).chain(0..offset) {
+                if self.scan.overloads[take] <= limit && self.may_take((from, to), (workload, take), along) {
+                    let taken = self.board.on(to).get(take).map(|(workload, _)| *workload as usize);
+                    return Some(([Some(workload), along[0]], [taken, along[1]]));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether these are different workloads that may be where they would go.
+    fn may_take(&self, (from, to): (usize, usize), (given, take): (usize, usize), along: Few) -> bool {
+        let given = [Some(given), along[0]];
+        let taken = self.board.on(to).get(take);
+        if let Some((workload, count)) = taken
+            && (along[1] == Some(*workload as usize) || self.stays(*workload as usize, to, *count))
+        {
+            return false;
+        }
+        let taken = [taken.map(|(workload, _)| *workload as usize), along[1]];
+        let may_go = |what: &Few, other: &Few, node: usize| {
+            what.iter().flatten().all(|w| !other.contains(&Some(*w)) && self.board.may_go(*w, node))
+        };
+        may_go(&given, &taken, to) && may_go(&taken, &given, from)
     }
 
     /// The placement without what is too much, replicas of the lowest priority and the largest first, and with what then finds room.
@@ -368,17 +409,5 @@ impl<'i, 'p> Squeeze<'i, 'p> {
             self.board.change(workload, node, 1);
         }
         best.is_some()
-    }
-
-    /// So many replicas of a node, of different workloads; those that must stay are left out.
-    fn draw(&mut self, node: usize, many: usize) -> Few {
-        let (here, mut drawn) = (self.board.on(node), NOBODY);
-        for at in 0..many.min(here.len()) {
-            let (workload, count) = here[self.chance.below(here.len())];
-            let workload = workload as usize;
-            let stays = self.pinned && self.board.instance.running_count(workload, node) >= count;
-            drawn[at] = Some(workload).filter(|_| !stays && !drawn.contains(&Some(workload)));
-        }
-        drawn
     }
 }
