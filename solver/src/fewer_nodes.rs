@@ -2,6 +2,7 @@
 //! annealing makes the overload go away ([`crate::squeeze`]), and when it is gone nodes are closed or changed for cheaper ones
 //! ([`crate::ladder`]) as long as that succeeds. For problems in which nothing runs yet and which a board can hold.
 
+use crate::backend::{Linear, Whole};
 use crate::board::Board;
 use crate::chance::{Chance, SEED};
 use crate::deadline::Deadline;
@@ -27,6 +28,11 @@ const EARLY: f64 = 0.6;
 const PART_MIN: f64 = 0.02;
 /// How often the shortest annealing is doubled, one after the other, to place everything.
 const PLACING: [u32; 5] = [0, 1, 2, 3, 4];
+/// Where a guide's node counts, rounded up class by class, are more than it needs by this part, whole counts are looked for as well: after this part of the
+/// time, with so much capacity held back, one after the other.
+const ROUNDED_UP_MAX: f64 = 0.02;
+const FIRST: f64 = 0.4;
+const HELD_BACK: [f64; 3] = [0.005, 0.0025, 0.0];
 /// Threads that each try a move.
 const TRIED_AT_ONCE: usize = 2;
 
@@ -60,10 +66,8 @@ impl<'i, 'p> Search<'i, 'p> {
         }
     }
 
-    /// Places everything on what the class program would open and a little more, then closes nodes as long as everything finds room: many at
-    /// once at first, one in the end. Two ways to go on are tried at a time, each on a thread; the first in order that succeeds is
-    /// taken.
-    pub(crate) fn squeeze(&mut self, guide: &Guide, deadline: Deadline) {
+    /// Places everything on what the class program would open and a little more, then goes down from there.
+    pub(crate) fn squeeze(&mut self, (guide, cuts): (&Guide, &[Linear]), deadline: Deadline) {
         let (instance, problem) = (self.instance, self.instance.problem);
         if !problem.current.is_empty() || !self.is_open(|tier| matches!(tier, Tier::Cost | Tier::PricedCost)) {
             return;
@@ -72,7 +76,27 @@ impl<'i, 'p> Search<'i, 'p> {
         let mut ladder = Ladder::new(instance, guide, &worth);
         let early = deadline.within(deadline.remaining().mul_f64(EARLY));
         let Some(mut reached) = self.beginning(guide, &ladder, &worth, early) else { return };
-        let mut part = 1.0;
+        let rounds_up = guide.rounds_up() > ROUNDED_UP_MAX;
+        let first = if rounds_up { deadline.within(deadline.remaining().mul_f64(FIRST)) } else { deadline };
+        self.go_down(&mut reached, &mut ladder, (1.0, early), &mut chance, first);
+        if rounds_up {
+            if let Some(whole) = self.with_whole_counts(cuts, &worth, deadline) {
+                (reached, ladder) = (whole, Ladder::new(instance, guide, &worth));
+            }
+            self.go_down(&mut reached, &mut ladder, (0.0, early), &mut chance, deadline);
+        }
+    }
+
+    /// Closes nodes as long as everything finds room: a part of what the guide does not need at a time, then move by move. Two ways to go on are
+    /// tried at a time, each on a thread; the first in order that succeeds is taken.
+    fn go_down(
+        &mut self,
+        reached: &mut Squeeze<'i, 'p>,
+        ladder: &mut Ladder,
+        (mut part, early): (f64, Deadline),
+        chance: &mut Chance,
+        deadline: Deadline,
+    ) {
         while !deadline.passed() {
             // Soft rules come before the cost, and others mend them better.
             if early.passed() && self.is_open(|tier| tier == Tier::Soft) {
@@ -81,10 +105,10 @@ impl<'i, 'p> Search<'i, 'p> {
             let steps = if part > PART_MIN {
                 [part, part / 3.0].map(|part| (Step::Part(part), 1)).to_vec()
             } else {
-                let moves = ladder.next(&reached, TRIED_AT_ONCE).into_iter();
+                let moves = ladder.next(reached, TRIED_AT_ONCE).into_iter();
                 moves.map(|(step, longer)| (Step::Move(step), longer)).collect()
             };
-            let tried = self.tried(&reached, &ladder, &steps, &mut chance, deadline);
+            let tried = self.tried(reached, ladder, &steps, chance, deadline);
             let mut further = None;
             for ((step, _), tried) in steps.iter().zip(tried) {
                 match (step, tried) {
@@ -100,12 +124,30 @@ impl<'i, 'p> Search<'i, 'p> {
             match further {
                 Some(further) => {
                     self.take(&further);
-                    reached = further;
+                    *reached = further;
                 }
                 None if steps.is_empty() => return,
                 None => {}
             }
         }
+    }
+
+    /// Everything on whole node counts that the class program finds to be cheaper than the best so far, with ever less capacity held back.
+    fn with_whole_counts(&mut self, cuts: &[Linear], worth: &Worth, deadline: Deadline) -> Option<Squeeze<'i, 'p>> {
+        let mut reached = None;
+        for held_back in HELD_BACK {
+            let part = |part| deadline.within(deadline.remaining() / part);
+            let found = Guide::new(self.instance, (held_back, true), (cuts, Whole::All, &self.best), part(4));
+            let Some(guide) = found else { continue };
+            let mut board = self.board(&[])?;
+            guide.deal(&mut board, &worth.order());
+            let mut squeeze = Squeeze::new(board, guide.open(self.instance), worth, (false, SEED), deadline);
+            squeeze.anneal(self.steps() << 4, self.soft(), part(4));
+            if self.is_good(&squeeze) && self.take(&squeeze) {
+                reached = Some(squeeze);
+            }
+        }
+        reached
     }
 
     /// Everything on what a guide fills and a little more, or else on the nodes of the best placement.
@@ -172,10 +214,13 @@ impl<'i, 'p> Search<'i, 'p> {
         squeeze.is_done() && squeeze.board.soft <= self.soft()
     }
 
-    fn take(&mut self, squeeze: &Squeeze) {
-        if self.offer(squeeze.board.placed()) {
+    /// Whether it is better than the best so far, and now is the best.
+    fn take(&mut self, squeeze: &Squeeze) -> bool {
+        let better = self.offer(squeeze.board.placed());
+        if better {
             self.stats.method = "annealing on fewer nodes with class bounds".to_owned();
         }
+        better
     }
 
     /// A board that may hold all replicas on one node; nothing where that is too much for its numbers. Once it is proven how many must stay

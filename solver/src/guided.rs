@@ -18,7 +18,6 @@ use crate::model::Model;
 use crate::{Placed, Tier};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Duration;
 
 /// What the class program would like, or nothing when it found nothing in time.
 pub(crate) struct Guide {
@@ -31,17 +30,18 @@ pub(crate) struct Guide {
 }
 
 impl Guide {
-    /// Minimises the class program, with `cuts`, tier after tier; each program takes at most `each`. A frugal guide goes on to the price and
+    /// Minimises the class program, with `cuts`, tier after tier, node counts `whole` (from what is
+    /// `placed`) or not. A frugal guide goes on to the price and
     /// closes the nodes it does not need; the other spreads what there is over all nodes, which leaves less unplaced.
     pub(crate) fn new(
         instance: &Instance,
         (deflation, frugal): (f64, bool),
-        cuts: &[Linear],
+        (cuts, whole, placed): (&[Linear], Whole, &[Placed]),
         deadline: Deadline,
-        each: Duration,
     ) -> Option<Guide> {
         let model = class_model(instance, deflation);
-        let values = minimised(&model, frugal, cuts, deadline, each)?;
+        let start = (whole == Whole::All).then(|| model.start_from(placed));
+        let values = minimised(&model, frugal, (cuts, whole), start.as_deref(), deadline)?;
         Some(Guide::from_values(&model, &values, frugal))
     }
 
@@ -55,6 +55,18 @@ impl Guide {
         let filled = model.filled_counts(values);
         let open = filled.iter().map(|open| needed(*open)).collect();
         Guide { counts, open, filled }
+    }
+
+    /// By how much more the nodes are when each class's are rounded up, as a part.
+    pub(crate) fn rounds_up(&self) -> f64 {
+        let (filled, more) =
+            self.filled.iter().fold((0.0, 0.0), |(all, more), it| (all + it, more + (it - 1e-6).ceil() - it));
+        more / f64::max(filled, 1.0)
+    }
+
+    /// As many nodes of each class as the guide needs.
+    pub(crate) fn open(&self, instance: &Instance) -> Vec<usize> {
+        classes(instance).iter().zip(&self.open).flat_map(|(nodes, open)| nodes.iter().take(*open).copied()).collect()
     }
 
     /// The guide's counts dealt out on an empty board: workloads in `order`, each replica on the emptiest open node of its class that takes
@@ -149,9 +161,19 @@ fn deal_one(board: &mut Board, workload: usize, heap: &mut Heap) -> bool {
     dealt
 }
 
-/// The relaxed class program's own optimum, tier after tier, as far as time allows; the last values found.
-fn minimised(model: &Model, frugal: bool, cuts: &[Linear], deadline: Deadline, each: Duration) -> Option<Vec<f64>> {
-    let limits = || SolveLimits { deadline: deadline.within(each), whole: Whole::None, gap: 0.0, relative_gap: 0.0 };
+/// Whole node counts are good enough this near to the best.
+const WHOLE_GAP: f64 = 1e-3;
+
+/// The relaxed class program's own optimum, tier after tier, as far as time allows, the price with `whole` node counts where that is asked for;
+/// the last values found.
+fn minimised(
+    model: &Model,
+    frugal: bool,
+    (cuts, whole): (&[Linear], Whole),
+    start: Option<&[f64]>,
+    deadline: Deadline,
+) -> Option<Vec<f64>> {
+    let limits = |whole| SolveLimits { deadline, whole, gap: 0.0, relative_gap: WHOLE_GAP };
     // One program for all that should be zero: usually it is, and the tiers need not be looked at one by one.
     let mut all = Linear::default();
     for (tier, expression) in &model.tiers {
@@ -159,7 +181,7 @@ fn minimised(model: &Model, frugal: bool, cuts: &[Linear], deadline: Deadline, e
             all.add(1.0, expression);
         }
     }
-    let mut best = model.program.minimise(&all, cuts, None, limits()).values?;
+    let mut best = model.program.minimise(&all, cuts, None, limits(Whole::None)).values?;
     let mut rows: Vec<Linear> = cuts.to_vec();
     for (index, (tier, expression)) in model.tiers.iter().enumerate() {
         let prices = matches!(tier, Tier::Cost | Tier::PricedCost | Tier::Shape);
@@ -169,7 +191,9 @@ fn minimised(model: &Model, frugal: bool, cuts: &[Linear], deadline: Deadline, e
         let scaled = Scaled::new(expression);
         let least = model.program.least(&scaled.objective).max(0.0);
         if scaled.objective.value(&best) > least + 1e-6 {
-            best = model.program.minimise(&scaled.objective, &rows, None, limits()).values.unwrap_or(best);
+            let whole = if prices { whole } else { Whole::None };
+            let start = start.filter(|_| whole == Whole::All);
+            best = model.program.minimise(&scaled.objective, &rows, start, limits(whole)).values.unwrap_or(best);
         }
         let value = scaled.objective.value(&best);
         if value <= least + 1e-6 {

@@ -213,7 +213,7 @@ impl<'i, 'p> Search<'i, 'p> {
         let searching = deadline.within(deadline.remaining().mul_f64(0.97));
         self.bounded_meanwhile(&cuts, searching, |search| {
             if let Some(guide) = &guide {
-                search.squeeze(guide, searching.within(searching.remaining().mul_f64(SQUEEZE_PART)));
+                search.squeeze((guide, &cuts), searching.within(searching.remaining().mul_f64(SQUEEZE_PART)));
             }
             search.ruin_and_recreate(searching);
             search.repack_devices(searching.within(searching.remaining().mul_f64(0.9)));
@@ -242,14 +242,14 @@ impl<'i, 'p> Search<'i, 'p> {
         }
         match relaxed {
             Some(values) => Some(Guide::from_values(model, &values, true)),
-            None => Guide::new(self.instance, (0.0, true), cuts, deadline, deadline.remaining()),
+            None => Guide::new(self.instance, (0.0, true), (cuts, Whole::None, &[]), deadline),
         }
     }
 
     /// Placements along what the class program would like, with some capacity held back so that its counts come apart into nodes.
     fn guided(&mut self, cuts: &[Linear], deadline: Deadline) {
         let (instance, each) = (self.instance, deadline.remaining() / 10);
-        let guide = |step: (f64, bool)| Guide::new(instance, step, cuts, deadline, each);
+        let guide = |step: (f64, bool)| Guide::new(instance, step, (cuts, Whole::None, &[]), deadline.within(each));
         // What runs stays by default: then there is nothing to guide as long as all is placed.
         let settled = self.worth.iter().all(|(tier, value)| *value == 0 || matches!(tier, Tier::Cost | Tier::Shape));
         let free_to_move = instance.problem.current.len() * 2 < self.best.len();
