@@ -40,6 +40,7 @@ fn document() -> PlanDocument {
         changes: vec![],
         waves: vec![],
         unplaced: vec![],
+        repairs_together: vec![],
         denied: vec![],
         cost: CostChange { before_micros: 217_500, after_micros: 290_000 },
         solve: SolveEntry {
@@ -114,6 +115,7 @@ fn a_shortage_is_told_as_prose_with_lines_and_repairs() {
             certificate: None,
         },
     ];
+    document.repairs_together = vec![RepairEntry { text: "add 2 nodes like n3".into(), adds: None }];
     insta::assert_snapshot!(text(&document));
 }
 

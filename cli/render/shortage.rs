@@ -2,7 +2,7 @@
 
 use crate::render::plan::more;
 use crate::render::style::{BAD, BOLD, DIM, GOOD, PLACE, clean, counted, paint};
-use hyphae_controlplane::plan::{Conflict, Denied, PlanDocument, Unplaced};
+use hyphae_controlplane::plan::{Conflict, Denied, PlanDocument, RepairEntry, Unplaced};
 use std::fmt::Write;
 
 /// Workloads explained.
@@ -52,6 +52,10 @@ pub(crate) fn unplaced(document: &PlanDocument) -> String {
     if document.unplaced.len() > UNPLACED_MAX {
         let _ = writeln!(text, "  {}", more(document.unplaced.len() - UNPLACED_MAX, "workload"));
     }
+    if !document.repairs_together.is_empty() {
+        let _ = writeln!(text, "  {}", paint(BOLD, "To place all of them:"));
+        document.repairs_together.iter().for_each(|repair| text.push_str(&help(repair)));
+    }
     text
 }
 
@@ -79,12 +83,14 @@ fn shortage(unplaced: &Unplaced) -> String {
         (false, true) => format!("no place was found for {missing}, and no reason could be singled out."),
     };
     let _ = writeln!(text, "    {therefore}");
-    for repair in &unplaced.repairs {
-        let adds = repair.adds.as_deref().filter(|adds| !repair.text.contains(*adds));
-        let adds = adds.map_or(String::new(), |adds| format!(" (adds {})", clean(adds)));
-        let _ = writeln!(text, "    {} {}{adds}", paint(GOOD, "help:"), clean(&repair.text));
-    }
+    unplaced.repairs.iter().for_each(|repair| text.push_str(&help(repair)));
     text
+}
+
+fn help(repair: &RepairEntry) -> String {
+    let adds = repair.adds.as_deref().filter(|adds| !repair.text.contains(*adds));
+    let adds = adds.map_or(String::new(), |adds| format!(" (adds {})", clean(adds)));
+    format!("    {} {}{adds}\n", paint(GOOD, "help:"), clean(&repair.text))
 }
 
 /// A statement and where it is written.

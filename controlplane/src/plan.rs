@@ -32,6 +32,9 @@ pub struct PlanDocument {
     pub waves: Vec<Vec<usize>>,
     /// What could not be placed, and why.
     pub unplaced: Vec<Unplaced>,
+    /// Where several workloads are short: changes that together place everything; empty where none were found.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub repairs_together: Vec<RepairEntry>,
     /// What policies forbid.
     pub denied: Vec<Denied>,
     /// Price per hour before and after, millionths.

@@ -13,6 +13,10 @@ pub struct Solution {
     pub tiers: Vec<TierValue>,
     /// Workloads with fewer replicas than wanted, in order of index, with the reason.
     pub shortages: Vec<Shortage>,
+    /// Where several workloads are short: changes after all of which everything is placed, found and verified by solving again. They give
+    /// nothing up; empty where no such were found.
+    #[serde(default)]
+    pub together: Vec<Repair>,
     /// Hard rules that the present state breaks and this placement still (never more) breaks.
     pub unrepaired: Vec<Violation>,
     /// How it was found.

@@ -14,7 +14,8 @@ use crate::many_rules::too_many;
 use crate::model::{Model, Scope};
 use crate::prune::prune;
 use crate::{
-    Cancel, Placed, Problem, ProblemError, Proof, Shortage, Solution, SolveStats, Tier, TierValue, evaluate, verify,
+    Cancel, Placed, Problem, ProblemError, Proof, Repair, Shortage, Solution, SolveStats, Tier, TierValue, evaluate,
+    verify,
 };
 use std::time::Duration;
 
@@ -82,8 +83,8 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
             if options.effort == SolveEffort::Auto && !too_many(problem) {
                 search.bounds_of_classes(searching);
             }
-            let shortages = search.shortages(options, deadline.within(EXPLAIN_MAX));
-            return Ok(search.solution(shortages));
+            let explained = search.explained(options, deadline.within(EXPLAIN_MAX));
+            return Ok(search.solution(explained));
         }
     }
     search.greedy();
@@ -102,8 +103,8 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
     } else {
         search.large(searching);
     }
-    let shortages = search.shortages(options, deadline.within(EXPLAIN_MAX));
-    Ok(search.solution(shortages))
+    let explained = search.explained(options, deadline.within(EXPLAIN_MAX));
+    Ok(search.solution(explained))
 }
 
 /// The best placement so far, with what has been proven.
@@ -326,20 +327,21 @@ impl<'i, 'p> Search<'i, 'p> {
         self.stats.method = "exact per node".to_owned();
     }
 
-    /// What is short, with reasons when they are asked for.
-    fn shortages(&self, options: &SolveOptions, deadline: Deadline) -> Vec<Shortage> {
+    /// What is short, with reasons and what would help all of it when they are asked for.
+    fn explained(&self, options: &SolveOptions, deadline: Deadline) -> (Vec<Shortage>, Vec<Repair>) {
         if options.explain && self.is_short() {
             let (instance, placed, exact_pairs_max) = (self.instance, self.best.as_slice(), options.exact_pairs_max);
-            // A repair is found by solving again.
-            let ask = if too_many(instance.problem) { Ask::Reasons } else { Ask::Repairs };
-            return Explainer { instance, placed, exact_pairs_max, deadline }.shortages(ask);
+            let explainer = Explainer { instance, placed, exact_pairs_max, deadline };
+            // What helps is found by solving again.
+            let many_rules = too_many(instance.problem);
+            return if many_rules { (explainer.shortages(Ask::Reasons), Vec::new()) } else { explainer.helped() };
         }
         let layout = Layout::new(self.instance, &self.best);
         let bare = |workload: usize| Shortage { workload, missing: layout.missing(workload), ..Shortage::default() };
-        layout.short().into_iter().map(bare).collect()
+        (layout.short().into_iter().map(bare).collect(), Vec::new())
     }
 
-    fn solution(self, shortages: Vec<Shortage>) -> Solution {
+    fn solution(self, (shortages, together): (Vec<Shortage>, Vec<Repair>)) -> Solution {
         let problem = self.instance.problem;
         let mut proven = true;
         let tiers = self.worth.iter().zip(&self.bounds).zip(&self.proofs).map(|(((tier, value), bound), proof)| {
@@ -352,6 +354,6 @@ impl<'i, 'p> Search<'i, 'p> {
         // What is not broken at present is not broken by a placement that was let pass.
         let sound = self.instance.excuses.is_empty();
         let unrepaired = if sound { Vec::new() } else { verify(problem, &self.best).unwrap_or_default() };
-        Solution { tiers, shortages, unrepaired, placed: self.best, stats: self.stats }
+        Solution { tiers, shortages, together, unrepaired, placed: self.best, stats: self.stats }
     }
 }

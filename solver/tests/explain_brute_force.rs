@@ -235,6 +235,22 @@ fn repairs_help_and_nobody_else_pays_for_them() {
 }
 
 #[test]
+fn what_helps_together_places_everything() {
+    let mut tried = 0;
+    for Case { problem, solution, seed } in cases(seeds(500)) {
+        assert!(solution.together.is_empty() || solution.shortages.len() > 1, "seed {seed}: {:?}", solution.together);
+        if solution.together.is_empty() || solution.together.iter().any(|it| matches!(it, Repair::AddNodes { .. })) {
+            continue;
+        }
+        tried += 1;
+        let after = solution.together.iter().fold(problem.clone(), |problem, repair| repaired(&problem, repair));
+        let all: Vec<Option<u32>> = after.workloads.iter().map(|workload| Some(workload.wanted)).collect();
+        assert!(is_possible(&asking(&after, &all)), "seed {seed}: {:?}\n{problem:#?}", solution.together);
+    }
+    assert!(tried > 0);
+}
+
+#[test]
 fn room_is_the_largest_number_that_fits() {
     let mut counted = 0;
     for seed in 0..seeds(400) {

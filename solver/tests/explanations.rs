@@ -314,3 +314,37 @@ fn without_time_the_shortage_is_still_told() {
     assert_eq!(solution.shortages.len(), 1);
     assert!(verify(&problem, &solution.placed).is_ok());
 }
+
+fn together(problem: &Problem) -> Vec<Repair> {
+    let options = SolveOptions { time_limit: Duration::from_secs(20), ..SolveOptions::default() };
+    solve(problem, &options).expect("the problem is valid").together
+}
+
+#[test]
+fn what_places_everything_is_told_where_several_are_short() {
+    // Two nodes with four units of cpu: nine are asked for by three workloads, none of which may be with itself.
+    let mut problem = cluster(2);
+    for name in ["a", "b", "c"] {
+        let w = workload(&mut problem, name, [2, 1], 3);
+        hard(&mut problem, Rule::LimitPerDomain { workloads: vec![w], topology: 1, limit: 1 });
+    }
+    assert_eq!(
+        together(&problem),
+        [Repair::AddNodes { like: 0, count: 3 }],
+        "18 units on nodes of 4, not 2 more for each"
+    );
+    // One that is short has its own help.
+    problem.workloads.truncate(1);
+    problem.constraints.truncate(1);
+    assert_eq!(together(&problem), []);
+}
+
+#[test]
+fn a_quota_grows_by_what_all_that_are_short_need() {
+    let mut problem = cluster(4);
+    let workloads = vec![workload(&mut problem, "a", [1, 1], 3), workload(&mut problem, "b", [2, 1], 3)];
+    problem.workloads[1].priority = 1;
+    let quota = hard(&mut problem, Rule::Quota { workloads: workloads.clone(), max: vec![(0, 5), (1, 6)] });
+    let to = Rule::Quota { workloads, max: vec![(0, 9), (1, 6)] };
+    assert_eq!(together(&problem), [Repair::RelaxRule { constraint: quota, to }]);
+}

@@ -261,6 +261,7 @@ fn document(
             .iter()
             .map(|shortage| reasons::unplaced(merged, program, &solution.placed, shortage))
             .collect(),
+        repairs_together: solution.together.iter().map(|repair| repairs::repair_entry(program, repair)).collect(),
         denied,
         cost,
         solve: SolveEntry {

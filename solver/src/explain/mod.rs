@@ -6,6 +6,7 @@
 //!               certificate: these workloads on these nodes need more than there is (exact integers)
 //!     not refused: barred, node by node                                          (not proven)
 //!     repairs: each idea solved from the present placement, kept when the workload is whole and nobody loses
+//! all that are short --together--> what helps each, tried at once, kept when everything is placed
 //! ```
 //!
 //! [`ground`] says what a conflict can name, [`wish`] what is asked, [`room`] and [`price`] answer "how many more" and "what does this rule cost".
@@ -20,20 +21,32 @@ mod price;
 mod quickxplain;
 mod repairs;
 mod room;
+mod together;
 mod wish;
 
 pub use price::{TierGain, price_of};
 pub use room::{Room, room};
 
 use crate::deadline::Deadline;
+use crate::greedy::Greedy;
 use crate::instance::Instance;
 use crate::layout::Layout;
+use crate::lexicographic::{Effort, minimise};
 use crate::many_rules::too_many;
-use crate::{Cause, Placed, Problem, ProblemError, Shortage, SolveOptions};
+use crate::model::{Model, Scope};
+use crate::prune::prune;
+use crate::solve::Search;
+use crate::{Cause, Placed, Problem, ProblemError, Repair, Shortage, SolveOptions, Tier};
 use conflict::Conflict;
 use ground::Ground;
 use repairs::Repairs;
+use std::time::Duration;
 use wish::Wish;
+
+/// No single try of a changed problem takes longer.
+const TRY_MAX: Duration = Duration::from_millis(300);
+/// The part of the time that is kept for what helps all, where several are short.
+const TOGETHER_PART: f64 = 0.25;
 
 /// How much is asked of an explanation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +100,16 @@ impl Explainer<'_, '_> {
         shortages
     }
 
+    /// Why everything that is short is, what would help each, and what would help all together.
+    pub(crate) fn helped(&self) -> (Vec<Shortage>, Vec<Repair>) {
+        let several = Layout::new(self.instance, self.placed).short().len() > 1;
+        let part = if several { 1.0 - TOGETHER_PART } else { 1.0 };
+        let each = Explainer { deadline: self.deadline.within(self.deadline.remaining().mul_f64(part)), ..*self };
+        let shortages = each.shortages(Ask::Repairs);
+        let together = together::together(self, &shortages);
+        (shortages, together)
+    }
+
     /// Why a workload is short, without what would help.
     fn reasons(&self, layout: &Layout, workload: usize) -> Shortage {
         let shortage = Shortage { workload, missing: layout.missing(workload), ..Shortage::default() };
@@ -132,5 +155,26 @@ impl Explainer<'_, '_> {
                 && demand > 0
                 && !allowed.iter().any(|node| free(node) >= u128::from(demand)),
         }
+    }
+    /// The least shortage found quickly for a changed problem, from the present placement.
+    pub(super) fn solved(&self, instance: &Instance) -> Vec<Placed> {
+        let mut search = Search::new(instance, prune(instance, self.placed));
+        let natural = Greedy::natural_fit(instance.problem.objective.shape);
+        search.offer(Greedy::new(instance, natural).extend(&search.best));
+        let deadline = self.deadline.within(TRY_MAX);
+        if search.is_short() && instance.pairs() <= self.exact_pairs_max {
+            search.greedy();
+            let model = Model::build(instance, &Scope::whole(instance));
+            let start =
+                Some(model.start_from(&search.best)).filter(|start| model.program.broken_by(start, &[]).is_none());
+            let tiers = model.tiers.iter().filter(|(tier, _)| matches!(tier, Tier::Shortage(_))).count();
+            let found = minimise(&model, start, &[], Effort { deadline, each: TRY_MAX, relative_gap: 0.0, tiers });
+            if let Some(values) = found.values {
+                search.offer(model.placement(&values));
+            }
+        } else if search.is_short() {
+            search.neighbourhoods(deadline);
+        }
+        search.best
     }
 }

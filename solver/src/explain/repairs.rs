@@ -8,20 +8,13 @@ use super::changed::{changed, relaxed};
 use super::conflict::is_hopeless;
 use super::wish::{Wish, want};
 use crate::classes::classes;
-use crate::greedy::Greedy;
 use crate::instance::Instance;
 use crate::layout::Layout;
-use crate::lexicographic::{Effort, minimise};
-use crate::model::{Model, Scope};
 use crate::prune::prune;
-use crate::solve::Search;
-use crate::{Cause, Constraint, Placed, Problem, Repair, Rule, Tier};
+use crate::{Cause, Constraint, Problem, Repair, Rule};
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
-use std::time::Duration;
 
-/// No single try takes longer.
-const TRY_MAX: Duration = Duration::from_millis(300);
 /// No repair adds more nodes than this.
 const ADDED_NODES_MAX: u32 = 100;
 /// Repairs for each shortage.
@@ -225,33 +218,11 @@ impl Repairs<'_, '_, '_> {
         if is_hopeless(&wish, self.explainer.deadline) {
             return false;
         }
-        let after = Layout::new(&instance, &self.solved(&instance));
+        let after = Layout::new(&instance, &self.explainer.solved(&instance));
         let no_worse = |other: usize| {
             after.missing(other) == 0 || together.contains(&other) && after.missing(other) <= self.layout.missing(other)
         };
         after.missing(self.workload) == 0 && (0..problem.workloads.len()).all(no_worse)
-    }
-
-    /// The least shortage found quickly for a changed problem, from the present placement.
-    fn solved(&self, instance: &Instance) -> Vec<Placed> {
-        let mut search = Search::new(instance, prune(instance, self.explainer.placed));
-        let natural = Greedy::natural_fit(instance.problem.objective.shape);
-        search.offer(Greedy::new(instance, natural).extend(&search.best));
-        let deadline = self.explainer.deadline.within(TRY_MAX);
-        if search.is_short() && instance.pairs() <= self.explainer.exact_pairs_max {
-            search.greedy();
-            let model = Model::build(instance, &Scope::whole(instance));
-            let start =
-                Some(model.start_from(&search.best)).filter(|start| model.program.broken_by(start, &[]).is_none());
-            let tiers = model.tiers.iter().filter(|(tier, _)| matches!(tier, Tier::Shortage(_))).count();
-            let found = minimise(&model, start, &[], Effort { deadline, each: TRY_MAX, relative_gap: 0.0, tiers });
-            if let Some(values) = found.values {
-                search.offer(model.placement(&values));
-            }
-        } else if search.is_short() {
-            search.neighbourhoods(deadline);
-        }
-        search.best
     }
 
     /// How many replicas are too many: those missing, or, when all or nothing is asked for, those that would be missing if it were not.
@@ -266,6 +237,6 @@ impl Repairs<'_, '_, '_> {
         };
         let problem: Problem = changed(instance.problem, &Repair::DropRule(rule));
         let instance = Instance::new(&problem);
-        Layout::new(&instance, &self.solved(&instance)).missing(self.workload)
+        Layout::new(&instance, &self.explainer.solved(&instance)).missing(self.workload)
     }
 }
