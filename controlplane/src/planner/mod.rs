@@ -187,7 +187,13 @@ impl Ordered {
             return Err(PlanError::Waves(broken));
         }
         for position in broken_first {
-            changes[position].why.push_str("; stopped before its replacement starts: there is no room for both");
+            let text = match changes[position].action {
+                Action::Update => {
+                    "; stopped in an earlier wave than it starts again: updates wait for each other's room"
+                }
+                _ => "; stopped before its replacement starts: there is no room for both",
+            };
+            changes[position].why.push_str(text);
         }
         for position in over_budget {
             changes[position].why.push_str(", and more are down meanwhile than max-unavailable says");
