@@ -13,9 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Replicas of one workload on their nodes: node name to (index, generation), ascending.
 type OnNodes<'a> = BTreeMap<&'a str, Vec<(u32, u64)>>;
 
-/// Why a replica stops that is still wanted, before it is known for whom.
-const NO_PLACE: &str = "no longer has a place";
-
 /// The generation each workload has after the request: one more where its template changes.
 pub(super) fn generations(state: &State, program: &Program) -> Vec<u64> {
     let generation = |(name, template): (&String, &crate::state::Template)| match state.workloads.get(name) {
@@ -35,6 +32,7 @@ pub(super) fn changes(state: &State, program: &Program, placed: &[Placed]) -> Ve
         nodes.entry(&replica.node).or_default().push((id.index, replica.generation));
     }
     let mut changes = Vec::new();
+    let mut crowded_out: BTreeSet<&str> = BTreeSet::new();
     for (position, name) in program.workloads.iter().enumerate() {
         let wanted: BTreeMap<&str, u32> = placed
             .iter()
@@ -45,6 +43,9 @@ pub(super) fn changes(state: &State, program: &Program, placed: &[Placed]) -> Ve
         let (generation, placed) = (generations[position], wanted.values().sum());
         let difference = Difference { state, program, name, position, generation, placed };
         changes.extend(difference.changes(&runs, &wanted));
+        if difference.wanted() >= count(&runs) {
+            crowded_out.insert(name);
+        }
     }
     for (name, nodes) in running {
         changes.extend(nodes.into_iter().map(|(node, replicas)| {
@@ -52,15 +53,19 @@ pub(super) fn changes(state: &State, program: &Program, placed: &[Placed]) -> Ve
             change(Action::Stop, name, Some(node), None, "deleted".to_owned(), replicas)
         }));
     }
-    name_displacers(program, &mut changes);
+    name_displacers(program, &crowded_out, &mut changes);
     changes.sort_by(|a, b| {
         (&a.workload, a.action, &a.from, &a.to, &a.replicas).cmp(&(&b.workload, b.action, &b.from, &b.to, &b.replicas))
     });
     changes
 }
 
-/// Says of what stops for want of a place which workloads of a higher priority come where it was.
-fn name_displacers(program: &Program, changes: &mut [Change]) {
+fn count(runs: &OnNodes<'_>) -> usize {
+    runs.values().map(Vec::len).sum()
+}
+
+/// Says of what stops though it is wanted which workloads of a higher priority come where it was.
+fn name_displacers(program: &Program, crowded_out: &BTreeSet<&str>, changes: &mut [Change]) {
     let position = |name: &String| program.workloads.binary_search(name).ok();
     let priority = |name: &String| position(name).map(|position| program.problem.workloads[position].priority);
     let mut arrivals: BTreeMap<String, BTreeSet<(Reverse<i32>, String)>> = BTreeMap::new();
@@ -69,7 +74,9 @@ fn name_displacers(program: &Program, changes: &mut [Change]) {
             arrivals.entry(node.clone()).or_default().insert((Reverse(priority), change.workload.clone()));
         }
     }
-    for change in changes.iter_mut().filter(|change| change.action == Action::Stop && change.why == NO_PLACE) {
+    let crowded =
+        |change: &&mut Change| change.action == Action::Stop && crowded_out.contains(change.workload.as_str());
+    for change in changes.iter_mut().filter(crowded) {
         let (Some(own), Some(node)) = (priority(&change.workload), &change.from) else { continue };
         let higher = arrivals.get(node).into_iter().flatten().filter(|(priority, _)| priority.0 > own);
         let names: Vec<String> = higher.map(|(priority, name)| format!("{name} (priority {})", priority.0)).collect();
@@ -142,6 +149,11 @@ impl Difference<'_> {
         changes
     }
 
+    /// How many should run: a `survive` may need more than are wanted.
+    fn wanted(&self) -> usize {
+        self.program.problem.workloads[self.position].wanted.max(self.placed) as usize
+    }
+
     /// Up to date ones stay first, then those with the lowest index.
     fn who_stays(&self, replicas: &[(u32, u64)], wanted: u32) -> (Vec<(u32, u64)>, Vec<u32>) {
         let mut order = replicas.to_vec();
@@ -181,14 +193,12 @@ impl Difference<'_> {
         for (node, index) in replicas {
             nodes.entry(node).or_default().push(*index);
         }
-        let running: usize = runs.values().map(Vec::len).sum();
-        // A `survive` may need more than are wanted: then these are what should run.
-        let wanted = self.program.problem.workloads[self.position].wanted.max(self.placed);
+        let (running, wanted) = (count(runs), self.wanted());
         let why = match action {
             Action::Start if !self.state.workloads.contains_key(self.name) => format!("new{}", self.guided()),
             Action::Start => format!("{running} running, {wanted} wanted{}", self.guided()),
-            _ if (wanted as usize) < running => format!("{running} running, only {wanted} wanted"),
-            _ => NO_PLACE.to_owned(),
+            _ if wanted < running => format!("{running} running, only {wanted} wanted"),
+            _ => "no longer has a place".to_owned(),
         };
         let change_on = |(node, indices): (&str, Vec<u32>)| {
             let (from, to) = if action == Action::Start { (None, Some(node)) } else { (Some(node), None) };
