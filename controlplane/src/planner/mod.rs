@@ -28,7 +28,7 @@ mod whatif;
 pub use explain::{
     ExplainRequest, ExplainedCost, ExplainedNode, ExplainedRoom, ExplainedRule, Explanation, explain, explain_planned,
 };
-pub use offline::offline_state;
+pub use offline::{offline_state, problems_without_inventory};
 pub use verify::{VerifyError, verify};
 pub use whatif::{WhatIf, WhatIfError};
 
