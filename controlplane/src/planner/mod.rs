@@ -121,7 +121,7 @@ impl PlanError {
 /// # Errors
 /// Sources that are not good, workloads that do not exist, numbers the solver can not add up.
 pub fn plan(request: &Request<'_>) -> Result<PlanDocument, PlanError> {
-    planned(request.state, request, &[])
+    planned(request.state, request, sources::merge(request.state, &request.inputs)?)
 }
 
 /// Makes the plan for a world that is supposed to be otherwise, with what it differs in from the plan for the world as it is. It says that it
@@ -129,20 +129,23 @@ pub fn plan(request: &Request<'_>) -> Result<PlanDocument, PlanError> {
 ///
 /// # Errors
 /// Those of [`plan`], and suppositions that make no sense.
+#[expect(clippy::disallowed_methods, reason = "the two plans share the time")]
 pub fn plan_what_if(request: &Request<'_>, suppositions: &[WhatIf]) -> Result<PlanDocument, PlanError> {
-    let now = plan(request)?;
+    let begun = Instant::now();
     let state = whatif::state_if(request.state, suppositions)?;
-    let mut then = planned(&state, request, suppositions)?;
+    let mut merged = sources::merge(&state, &request.inputs)?;
+    whatif::suppose(request.state, &mut merged, suppositions)?;
+    let now = plan(&Request { deadline: request.deadline / 2, ..request.clone() })?;
+    let rest = Request { deadline: request.deadline.saturating_sub(begun.elapsed()), ..request.clone() };
+    let mut then = planned(&state, &rest, merged)?;
     then.what_if = Some(whatif::difference(suppositions, &now, &then));
     Ok(then)
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long planning took is part of the plan")]
-fn planned(state: &State, request: &Request<'_>, suppositions: &[WhatIf]) -> Result<PlanDocument, PlanError> {
+fn planned(state: &State, request: &Request<'_>, merged: Merged) -> Result<PlanDocument, PlanError> {
     let begun = Instant::now();
     let Request { inputs, user, deadline, cancel, .. } = request;
-    let mut merged = sources::merge(state, inputs)?;
-    whatif::suppose(&mut merged, suppositions)?;
     let offer = pools::offer(state, &merged);
     let program = program::program(&offer.state, &merged);
     let mut denied = gates::deploy(state, &merged, &program, user);
