@@ -13,6 +13,7 @@ mod fleet;
 mod gates;
 mod offline;
 mod pools;
+mod probe;
 mod program;
 mod reasons;
 mod repairs;
