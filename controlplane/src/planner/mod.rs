@@ -165,6 +165,7 @@ fn planned(state: &State, request: &Request<'_>, merged: Merged) -> Result<PlanD
     document.cheapest_fleet = fleet::cheapest(state, &merged, (&solution, &fleet, cost), (time_left, *cancel));
     document.scaling = scaling::scaled(&merged, &program, &solution.placed);
     document.notes.extend(offer.notes);
+    document.notes.extend(reasons::idle_reserves(&program));
     document.notes.extend(solution.unrepaired.iter().map(|broken| {
         let what = verify::violation_text(&program, broken);
         format!("broken now, and not repaired by this plan, which makes it no worse: {what}")

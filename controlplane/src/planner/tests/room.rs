@@ -72,3 +72,12 @@ fn devices_are_shared_offline_and_refused_by_a_server() {
     let text = try_planned(&state, &service("a", 1, "0.5")).unwrap_err().render(false);
     assert!(text.contains("`device` is planned offline only") && text.contains("device gpu=0.5"), "{text}");
 }
+
+#[test]
+fn a_reserve_over_a_label_that_no_node_has_is_told() {
+    let document = planned(&state(NODES), &format!("reserve survive-loss-of=\"zonee\"\n{WEB}"));
+    let [note] = document.notes.as_slice() else { panic!("{:?}", document.notes) };
+    assert!(note.contains("(spec.kdl:1) keeps no room") && note.contains("did you mean \"zone\"?"), "{note}");
+    let document = planned(&state(NODES), &format!("reserve survive-loss-of=\"zone\"\n{WEB}"));
+    assert!(document.notes.is_empty(), "{:?}", document.notes);
+}
