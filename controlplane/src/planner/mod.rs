@@ -20,6 +20,7 @@ mod repairs;
 mod reserves;
 mod resources;
 mod scaling;
+mod soft;
 mod sources;
 mod template;
 mod verify;
@@ -273,6 +274,7 @@ fn document(
             .map(|shortage| reasons::unplaced(merged, program, &solution.placed, shortage))
             .collect(),
         denied,
+        broken_soft: soft::broken(program, &solution.placed),
         cost,
         solve: SolveEntry {
             millis: 0,

@@ -82,7 +82,7 @@ fn nowhere(text: String) -> Conflict {
     Conflict { file: None, line: None, column: None, constraint: text }
 }
 
-fn written(origin: &Origin, text: String) -> Conflict {
+pub(super) fn written(origin: &Origin, text: String) -> Conflict {
     Conflict { file: Some(origin.file.clone()), line: Some(origin.line), column: Some(origin.column), constraint: text }
 }
 
