@@ -24,9 +24,31 @@ struct Service {
     limit: Option<(&'static str, usize)>,
     /// Kept apart from the next service.
     apart: Option<&'static str>,
+    /// Rules that only the final placement keeps.
+    others: Vec<&'static str>,
+    priority: u8,
 }
 
-type Spec = Vec<Service>;
+const OTHERS: [&str; 5] = [
+    "spread over=zone; ",
+    "spread over=node weight=2; ",
+    "survive loss-of=zone keep=\"50%\"; ",
+    "prefer zone=a weight=3; ",
+    "separate within=node weight=1; ",
+];
+
+const RESERVES: [&str; 4] = [
+    "",
+    "",
+    "reserve survive-loss-of=node\n",
+    "reserve survive-loss-of=zone weight=2\nobjective { move-price 0.05 }\n",
+];
+
+#[derive(Debug, Clone)]
+struct Spec {
+    services: Vec<Service>,
+    reserve: &'static str,
+}
 
 fn name(service: usize) -> String {
     format!("s{service}")
@@ -34,20 +56,22 @@ fn name(service: usize) -> String {
 
 fn text(spec: &Spec) -> String {
     let line = |(number, service): (usize, &Service)| {
-        let Service { cpu, memory, image, replicas, unavailable, zone, limit, apart } = service;
-        let mut place = String::new();
+        let Service { cpu, memory, image, replicas, unavailable, zone, limit, apart, others, priority } = service;
+        // Of a single one none could remain.
+        let may = |other: &&&str| *replicas != 1 || !other.starts_with("survive");
+        let mut place = others.iter().filter(may).copied().collect::<String>();
         place += &zone.map(|zone| format!("require zone={zone}; ")).unwrap_or_default();
         place += &limit.map(|(within, limit)| format!("separate within={within} limit={limit}; ")).unwrap_or_default();
         if let Some(within) = apart {
-            place += &format!("separate from={} within={within}; ", name((number + 1) % spec.len()));
+            place += &format!("separate from={} within={within}; ", name((number + 1) % spec.services.len()));
         }
         format!(
-            "service {} {{ image \"r.example/x:{image}\"; replicas {replicas}; update max-unavailable={unavailable}; \
+            "service {} {{ image \"r.example/x:{image}\"; replicas {replicas}; priority {priority}; update max-unavailable={unavailable}; \
              resources cpu={cpu} memory=\"{memory}GiB\"; place {{ {place} }} }}\n",
             name(number)
         )
     };
-    spec.iter().enumerate().map(line).collect()
+    spec.reserve.to_owned() + &spec.services.iter().enumerate().map(line).collect::<String>()
 }
 
 fn domain(within: &str, node: &str) -> String {
@@ -66,11 +90,11 @@ fn broken(spec: &Spec, there: &[(String, String)]) -> Vec<usize> {
         counts
     };
     let mut units = Vec::new();
-    for (number, service) in spec.iter().enumerate() {
+    for (number, service) in spec.services.iter().enumerate() {
         let over = |(within, limit)| counts(number, within).values().map(|count| count.saturating_sub(limit)).sum();
         units.push(service.limit.map_or(0, over));
         let both = |within: &str| {
-            let other = counts((number + 1) % spec.len(), within);
+            let other = counts((number + 1) % spec.services.len(), within);
             counts(number, within).iter().map(|(d, count)| (*count).min(other.get(d).copied().unwrap_or(0))).sum()
         };
         units.push(service.apart.map_or(0, both));
@@ -157,24 +181,34 @@ fn service() -> impl Strategy<Value = Service> {
     let sizes = (1u64..4, 1u64..4, 1u8..3, 0u8..4, 1u8..3);
     let zone = prop_oneof![2 => Just(None), 1 => Just(Some("a")), 1 => Just(Some("b"))];
     let (limit, apart) = (proptest::option::of((within(), 1usize..3)), proptest::option::of(within()));
-    (sizes, zone, limit, apart).prop_map(|((cpu, memory, image, replicas, unavailable), zone, limit, apart)| Service {
-        cpu,
-        memory,
-        image,
-        replicas,
-        unavailable,
-        zone,
-        limit,
-        apart,
-    })
+    let others = (proptest::sample::subsequence(&OTHERS, 0..3), 0u8..2);
+    (sizes, zone, limit, apart, others).prop_map(
+        |((cpu, memory, image, replicas, unavailable), zone, limit, apart, (others, priority))| Service {
+            cpu,
+            memory,
+            image,
+            replicas,
+            unavailable,
+            zone,
+            limit,
+            apart,
+            others,
+            priority,
+        },
+    )
+}
+
+fn spec() -> impl Strategy<Value = Spec> {
+    let services = proptest::collection::vec(service(), 3);
+    (services, proptest::sample::select(&RESERVES)).prop_map(|(services, reserve)| Spec { services, reserve })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn every_wave_keeps_room_and_rules(specs in proptest::collection::vec(proptest::collection::vec(service(), 3), 2..4)) {
-        let node = |(name, zone): &(&str, &str)| format!("node {name:?} {{ capacity cpu=3 memory=\"3GiB\"; labels zone={zone:?} }}\n");
+    fn every_wave_keeps_room_and_rules(specs in proptest::collection::vec(spec(), 2..4)) {
+        let node = |(name, zone): &(&str, &str)| format!("node {name:?} price=0.1 {{ capacity cpu=3 memory=\"3GiB\"; labels zone={zone:?} }}\n");
         let mut state = state(&NODES.iter().map(node).collect::<String>());
         for spec in specs {
             let document = planned(&state, &text(&spec));
