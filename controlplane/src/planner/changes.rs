@@ -31,14 +31,13 @@ pub(super) fn changes(state: &State, program: &Program, placed: &[Placed]) -> Ve
         let nodes = running.entry(&id.workload).or_default();
         nodes.entry(&replica.node).or_default().push((id.index, replica.generation));
     }
+    let mut wanted_of: Vec<BTreeMap<&str, u32>> = vec![BTreeMap::new(); program.workloads.len()];
+    for placed in placed {
+        wanted_of[placed.workload].insert(&program.nodes[placed.node], placed.count);
+    }
     let mut changes = Vec::new();
     let mut crowded_out: BTreeSet<&str> = BTreeSet::new();
-    for (position, name) in program.workloads.iter().enumerate() {
-        let wanted: BTreeMap<&str, u32> = placed
-            .iter()
-            .filter(|placed| placed.workload == position)
-            .map(|placed| (program.nodes[placed.node].as_str(), placed.count))
-            .collect();
+    for ((position, name), wanted) in program.workloads.iter().enumerate().zip(wanted_of) {
         let runs = running.remove(name.as_str()).unwrap_or_default();
         let (generation, placed) = (generations[position], wanted.values().sum());
         let difference = Difference { state, program, name, position, generation, placed };

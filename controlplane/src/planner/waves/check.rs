@@ -252,14 +252,14 @@ impl<'a> Stage<'a> {
 
 /// The program's workloads and nodes without amounts, under the rules that hold at every moment, each in its own position.
 fn rules(problem: &Problem, placed: &[Placed]) -> Problem {
+    let mut in_the_end = vec![0; problem.workloads.len()];
+    placed.iter().for_each(|entry| in_the_end[entry.workload] += entry.count);
     let stated = |constraint: &Constraint| match &constraint.rule {
         rule @ (Rule::LimitPerDomain { .. } | Rule::SeparateFrom { .. }) if constraint.weight.is_none() => rule.clone(),
         // As many as a domain may hold in the end, it may hold on the way.
         Rule::Survive { workload, topology, keep } if constraint.weight.is_none() => {
             let wanted = problem.workloads[*workload].wanted;
-            let of_workload = placed.iter().filter(|entry| entry.workload == *workload);
-            let in_the_end: u32 = of_workload.map(|entry| entry.count).sum();
-            let limit = in_the_end.max(wanted) - wanted.min(*keep);
+            let limit = in_the_end[*workload].max(wanted) - wanted.min(*keep);
             Rule::LimitPerDomain { workloads: vec![*workload], topology: *topology, limit }
         }
         _ => Rule::AllOrNothing { workloads: Vec::new() },

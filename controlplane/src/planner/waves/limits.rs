@@ -76,6 +76,8 @@ impl Limits {
     fn state(&mut self, problem: &Problem, placed: &[Placed]) {
         let sizes = problem.topologies.iter().map(|topology| topology.domains.len());
         let sizes: Vec<usize> = sizes.chain([problem.nodes.len()]).collect();
+        let mut in_the_end = vec![0; problem.workloads.len()];
+        placed.iter().for_each(|entry| in_the_end[entry.workload] += entry.count);
         let at_most = |topology: usize, limit: u32| Kind::AtMost { counts: vec![0; sizes[topology]], limit };
         for constraint in problem.constraints.iter().filter(|constraint| constraint.weight.is_none()) {
             match &constraint.rule {
@@ -85,8 +87,7 @@ impl Limits {
                 // As many as a domain may hold in the end, it may hold on the way.
                 Rule::Survive { workload, topology, keep } => {
                     let wanted = problem.workloads[*workload].wanted;
-                    let of_workload = placed.iter().filter(|entry| entry.workload == *workload);
-                    let most = of_workload.map(|entry| entry.count).sum::<u32>().max(wanted);
+                    let most = in_the_end[*workload].max(wanted);
                     self.add(&[*workload], *topology, at_most(*topology, most - (*keep).min(wanted)));
                 }
                 Rule::SeparateFrom { a, b, topology, limit } => {
