@@ -36,11 +36,13 @@ pub(super) fn changes(state: &State, program: &Program, placed: &[Placed]) -> Ve
         wanted_of[placed.workload].insert(&program.nodes[placed.node], placed.count);
     }
     let mut changes = Vec::new();
+    let rules = super::reasons::rules_by_workload(program);
     let mut crowded_out: BTreeSet<&str> = BTreeSet::new();
     for ((position, name), wanted) in program.workloads.iter().enumerate().zip(wanted_of) {
         let runs = running.remove(name.as_str()).unwrap_or_default();
         let (generation, placed) = (generations[position], wanted.values().sum());
-        let difference = Difference { state, program, name, position, generation, placed };
+        let rules = &rules[position];
+        let difference = Difference { state, program, name, position, rules, generation, placed };
         changes.extend(difference.changes(&runs, &wanted));
         if difference.wanted() >= count(&runs) {
             crowded_out.insert(name);
@@ -115,6 +117,8 @@ struct Difference<'a> {
     program: &'a Program,
     name: &'a str,
     position: usize,
+    /// Those that name it.
+    rules: &'a [usize],
     generation: u64,
     /// Replicas that the plan places.
     placed: u32,
@@ -234,8 +238,8 @@ impl Difference<'_> {
             let rule = &self.program.problem.constraints[*position].rule;
             !matches!(rule, Rule::Quota { .. } | Rule::AllOrNothing { .. })
         };
-        let rules = super::reasons::rules_naming(self.program, self.position).filter(where_to);
-        let rules = rules.map(|position| self.program.origins[position].text.as_str());
+        let rules = self.rules.iter().filter(|position| where_to(position));
+        let rules = rules.map(|position| self.program.origins[*position].text.as_str());
         let mut texts: Vec<&str> = Vec::new();
         for text in keeps_off.chain(rules) {
             if !texts.contains(&text) {

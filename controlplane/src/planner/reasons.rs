@@ -195,6 +195,15 @@ pub(super) fn rules(program: &Program, workload: WorkloadIdx) -> Vec<super::Expl
     rules_naming(program, workload).map(explained).collect()
 }
 
+/// The positions of the rules that name each workload.
+pub(super) fn rules_by_workload(program: &Program) -> Vec<Vec<usize>> {
+    let mut naming = vec![Vec::new(); program.workloads.len()];
+    for (position, constraint) in program.problem.constraints.iter().enumerate() {
+        constraint.rule.workloads().into_iter().for_each(|workload| naming[workload].push(position));
+    }
+    naming
+}
+
 /// The positions of the rules that name the workload.
 pub(super) fn rules_naming(program: &Program, workload: WorkloadIdx) -> impl Iterator<Item = usize> + '_ {
     let rules = program.problem.constraints.iter().enumerate();
