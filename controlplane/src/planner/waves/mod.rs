@@ -9,7 +9,7 @@
 //!
 //! At every moment of a wave, whatever order its steps take, capacity holds (a move is charged at both ends until its stop is done), and so do
 //! the limits per domain and `separate` ([`limits`]). What only takes room on a node leaves it to the moves that wait for that node. Where moves and
-//! updates still wait for each other in a circle, one is made break before make, and says so. [`check`] goes through the finished waves
+//! updates still wait for each other in a circle, one is made break before make, and says so. [`mod@check`] goes through the finished waves
 //! once more with the solver's checker; `near`, `spread`, quotas and reserves are kept by the final placement only: no order of single
 //! steps could keep the first two, and a move counts twice while it lasts.
 
