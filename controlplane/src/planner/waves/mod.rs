@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! start   as soon as it fits beside everything that still runs
-//! move    start the new replica; stop the old one in a later wave (make before break)
+//! move    start the new replica; stop the old one in a later wave (make before break). Which of a workload's old replicas goes for which new
+//!         one is decided on the way: the one whose room lets others begin
 //! update  in place, as many at once as the workload lets be unavailable
 //! stop    as many at once as the workload lets be unavailable; what is beyond the wanted number, at once
 //! ```
@@ -90,6 +91,7 @@ pub(super) fn waves(
     let mut done = vec![false; units.len()];
     let mut waves = Waves { steps: Vec::new(), broken_first: Vec::new(), over_budget: Vec::new() };
     while done.contains(&false) {
+        ground.match_anew(&mut units, &done);
         let mut wave = ground.wave(&units, &done);
         if wave.is_empty() {
             wave = match ground.cycle(&units, &done) {
@@ -221,6 +223,15 @@ fn held(state: &State, program: &Program, replica: &ReplicaId) -> Vec<u64> {
     }
 }
 
+/// What a stop lets begin, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Opens {
+    /// A start of its own workload, after which one more may stop.
+    Own,
+    Others,
+    Nothing,
+}
+
 /// What is free and what runs. Within a wave, everything that begins counts at once and nothing that ends does.
 struct Ground {
     /// By node, then resource: what is free of what it has, or of what the final placement holds if that is more. Below zero where the present
@@ -288,6 +299,38 @@ impl Ground {
         wave
     }
 
+    /// For new replicas that are up, old ones of the same workload may stop: those that let something begin go first.
+    fn match_anew(&mut self, units: &mut [Unit], done: &[bool]) {
+        let mut stops: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for position in (0..units.len()).filter(|position| !done[*position]) {
+            if matches!((&units[position].step, units[position].after), (Step::Stop { .. }, Some(_))) {
+                stops.entry(&units[position].workload).or_default().push(position);
+            }
+        }
+        let is_up = |stop: &usize| units[*stop].after.is_some_and(|start| done[start]);
+        stops.retain(|_, stops| stops.iter().any(is_up) && !stops.iter().all(is_up));
+        if stops.is_empty() {
+            return;
+        }
+        let blocked = self.blocked(units, done);
+        let mut matched: Vec<(usize, Option<usize>)> = Vec::new();
+        for stops in stops.into_values() {
+            let mut starts: Vec<Option<usize>> = stops.iter().map(|stop| units[*stop].after).collect();
+            starts.sort_by_key(|start| !start.is_some_and(|start| done[start]));
+            let mut order: Vec<_> =
+                stops.iter().map(|stop| (self.opens(units, &blocked, *stop), !is_up(stop), *stop)).collect();
+            order.sort_unstable();
+            matched.extend(order.into_iter().map(|(.., stop)| stop).zip(starts));
+        }
+        matched.into_iter().for_each(|(stop, start)| units[stop].after = start);
+    }
+
+    /// What could begin if there were room.
+    fn blocked(&self, units: &[Unit], done: &[bool]) -> Vec<usize> {
+        let ready = |position: &usize| !done[*position] && units[*position].after.is_none_or(|before| done[before]);
+        (0..units.len()).filter(ready).filter(|position| !self.has_room(&units[*position])).collect()
+    }
+
     fn has_room(&self, unit: &Unit) -> bool {
         let arrives = matches!(unit.step, Step::Start { .. });
         fits(&self.free[unit.node], &unit.takes)
@@ -303,27 +346,34 @@ impl Ground {
     fn cycle(&mut self, units: &[Unit], done: &[bool]) -> Option<usize> {
         let pending = || (0..units.len()).filter(|position| !done[*position]);
         let ready = |unit: &Unit| unit.after.is_none_or(|before| done[before]);
-        let no_room = |position: &usize| ready(&units[*position]) && !self.has_room(&units[*position]);
-        let blocked: Vec<usize> = pending().filter(no_room).collect();
+        let blocked = self.blocked(units, done);
         let waits = |position: &usize| !ready(&units[*position]) || blocked.binary_search(position).is_ok();
         let mut stops: Vec<usize> = pending().filter(|unit| units[*unit].disrupts).filter(waits).collect();
         stops.sort_by_key(|position| {
             let unit = &units[*position];
             (!self.can_spare(&unit.workload), unit.after.is_some(), *position)
         });
-        let helps = stops.iter().find(|stop| self.lets_begin(units, &blocked, **stop));
+        let helps = stops.iter().find(|stop| self.opens(units, &blocked, **stop) != Opens::Nothing);
         helps.or(stops.first()).copied()
     }
 
-    /// Whether something that is blocked can begin when `stop` is no longer there.
-    fn lets_begin(&mut self, units: &[Unit], blocked: &[usize], stop: usize) -> bool {
-        let Unit { node, position, frees, .. } = &units[stop];
+    /// What of all that is blocked can begin when what `stop` stops is no longer there.
+    fn opens(&mut self, units: &[Unit], blocked: &[usize], stop: usize) -> Opens {
+        let Unit { node, position, frees, workload, .. } = &units[stop];
         self.free[*node].iter_mut().zip(frees).for_each(|(free, frees)| *free += i128::from(*frees));
         position.iter().for_each(|workload| self.limits.leave(*workload, *node));
-        let lets = blocked.iter().any(|unit| *unit != stop && self.has_room(&units[*unit]));
+        let (mut own, mut other) = (false, false);
+        for unit in blocked.iter().filter(|unit| **unit != stop && self.has_room(&units[**unit])) {
+            own |= units[*unit].of_move && units[*unit].workload == *workload;
+            other = true;
+        }
         position.iter().for_each(|workload| self.limits.arrive(*workload, *node));
         take(&mut self.free[*node], frees);
-        lets
+        match (own, other) {
+            (true, _) => Opens::Own,
+            (_, true) => Opens::Others,
+            _ => Opens::Nothing,
+        }
     }
 
     fn begin(&mut self, unit: &Unit) {

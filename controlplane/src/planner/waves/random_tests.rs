@@ -158,19 +158,26 @@ fn simulate(before: &State, spec: &Spec, document: &PlanDocument) -> Result<(), 
     make_before_break(document, &release.waves)
 }
 
-/// A move that does not say otherwise starts the new replica first.
+/// As many replicas of a workload have moved in as have moved out, at all times, but for those moves that say otherwise.
 fn make_before_break(document: &PlanDocument, waves: &[Vec<Step>]) -> Result<(), TestCaseError> {
     let moves = document.changes.iter().filter(|change| change.action == Action::Move);
-    for change in moves.filter(|change| !change.why.contains("stopped before its replacement")) {
-        for (old, new) in change.replicas.iter().zip(&change.new_replicas) {
-            let wave_of = |index: u32, stop: bool| {
-                let is = |step: &Step| {
-                    (&step.replica().workload, step.replica().index) == (&change.workload, index)
-                        && matches!(step, Step::Stop { .. }) == stop
-                };
-                waves.iter().position(|wave| wave.iter().any(is)).unwrap()
-            };
-            prop_assert!(wave_of(*new, false) < wave_of(*old, true), "{:?}", change);
+    let mut of_workload: BTreeMap<&str, (Vec<u32>, Vec<u32>, usize)> = BTreeMap::new();
+    for change in moves {
+        let (old, new, broken) = of_workload.entry(&change.workload).or_default();
+        old.extend(&change.replicas);
+        new.extend(&change.new_replicas);
+        let says = change.why.contains("stopped before its replacement");
+        *broken += if says { change.replicas.len() } else { 0 };
+    }
+    for (workload, (old, new, broken)) in of_workload {
+        let (mut there, mut gone) = (0, 0);
+        for wave in waves {
+            let of = wave.iter().filter(|step| step.replica().workload == workload);
+            let stops = |step: &&Step| matches!(step, Step::Stop { replica } if old.contains(&replica.index));
+            let starts = |step: &&Step| matches!(step, Step::Start { replica, .. } if new.contains(&replica.index));
+            gone += of.clone().filter(stops).count();
+            prop_assert!(gone <= there + broken, "{} of {} have left, {} came: {:?}", gone, workload, there, document);
+            there += of.filter(starts).count();
         }
     }
     Ok(())

@@ -155,6 +155,22 @@ fn what_is_new_leaves_the_room_on_a_node_to_a_move_that_waits_for_it() {
     assert_eq!(running(&state), assigned(&document));
 }
 
+#[test]
+fn of_two_replicas_that_move_the_one_goes_first_whose_room_is_waited_for() {
+    let node = |name: &str| format!("node {name:?} {{ capacity cpu=1 memory=\"1GiB\"; labels place={name:?} }}\n");
+    let nodes: String = ["n1", "n2", "n3", "n4"].map(node).concat();
+    let spec = |pair: &str, single: &str| {
+        service("pair", &format!("require place in {pair}")).replace("resources", "replicas 2; resources")
+            + &service("single", &format!("require place={single}"))
+    };
+    // n1 to n2 and n3 to n4, says the plan; n2 is free once n1 is, so that n1 is given up for n4.
+    let (mut state, document) = then(&nodes, &spec("n1 n3", "n2"), &spec("n2 n4", "n1"));
+    assert_eq!(document.changes.len(), 3, "{:?}", document.changes);
+    assert!(!whys(&document).iter().any(|why| why.contains("no room for both")), "{:?}", document.changes);
+    carry_out(&mut state, &document);
+    assert_eq!(running(&state), assigned(&document));
+}
+
 /// A plan's order, and what it is made from.
 struct Ordered<'a> {
     state: &'a State,
