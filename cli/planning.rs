@@ -56,7 +56,10 @@ pub(crate) fn explain_offline(
 }
 
 fn offline_state(inventory: &[InputFile], inputs: &Inputs) -> Result<State, Failure> {
-    let mut state = planner::offline_state(inventory).map_err(|error| problems(&error))?;
+    let mut state = planner::offline_state(inventory).map_err(|error| {
+        let others = planner::problems_without_inventory(inputs);
+        all_problems(&[Some(error), others].into_iter().flatten().collect::<Vec<_>>())
+    })?;
     // The policies among the files are those in force: what they say to the user is asked, not whether the user may replace them.
     let policies = inputs.files.iter().filter(|file| file.file.ends_with(".cedar"));
     state.policies =
@@ -98,5 +101,10 @@ pub(crate) fn outcome(document: &PlanDocument, detailed: bool) -> Outcome {
 }
 
 fn problems(error: &PlanError) -> Failure {
-    Failure::Problems { problems: vec![error.render(output::stderr_colours())], outcome: "nothing was planned" }
+    all_problems(std::slice::from_ref(error))
+}
+
+fn all_problems(errors: &[PlanError]) -> Failure {
+    let problems = errors.iter().map(|error| error.render(output::stderr_colours())).collect();
+    Failure::Problems { problems, outcome: "nothing was planned" }
 }

@@ -643,6 +643,21 @@ fn explain_offline_says_where_it_would_be_how_many_more_and_what_rules_cost() {
 // ---- wrong use ----
 
 #[test]
+fn problems_of_the_inventory_and_of_the_specs_come_at_once() {
+    let nodes = NODES.replacen("cpu=4", "cpus=4", 1);
+    let specs = SHOP.replace("replicas 6", "replica 6");
+    let fixture = Fixture::new(&[("nodes.kdl", &nodes), ("shop.kdl", &specs)]);
+    let plan = fixture.run(&PLAN);
+    assert_eq!((plan.code, plan.stdout.as_str()), (1, ""));
+    for told in ["nodes.kdl:2", "cpus", "shop.kdl:6", "replica "] {
+        assert!(plan.stderr.contains(told), "{told}: {}", plan.stderr);
+    }
+    assert_eq!(plan.stderr.matches("nothing was planned").count(), 1, "{}", plan.stderr);
+    let explain = fixture.run(&["explain", "storefront/web", "--inventory", "nodes.kdl", "shop.kdl"]);
+    assert!(explain.stderr.contains("nodes.kdl:2") && explain.stderr.contains("shop.kdl:6"), "{}", explain.stderr);
+}
+
+#[test]
 fn nodes_belong_into_the_inventory_and_only_they() {
     let fixture = shop();
     let node = "node \"n9\" {\n    capacity cpu=4 memory=\"8GiB\" replicas=10\n}\n";

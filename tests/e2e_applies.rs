@@ -104,6 +104,27 @@ fn a_full_disk_refuses_what_it_cannot_keep_and_loses_nothing() {
 }
 
 #[test]
+fn two_services_on_one_node_exchange_their_host_ports() {
+    if skip_unless_root_and_containerd() {
+        return;
+    }
+    let dev = start(&DevOptions::default());
+    let ports = |a: u16, b: u16| {
+        let with_port = |name: &str, port: u16| service(name, 1, &format!("port \"x\" 80 host={port}"));
+        with_port("a", a) + &with_port("b", b)
+    };
+    dev.apply("ports.kdl", &ports(8081, 8082)).success();
+    let applied = dev.apply("ports.kdl", &ports(8082, 8081)).success();
+    // Neither port is free while the other service has it: one of them is down for a wave.
+    let said = applied.all_output();
+    assert_eq!(said.matches("stopped in an earlier wave than it starts again").count(), 1, "{said}");
+    dev.wait_running("default/a", 1);
+    dev.wait_running("default/b", 1);
+    let again = dev.run(["plan", "--detailed-exitcode"]).success();
+    assert!(again.stdout.contains("no replica starts, stops, moves or changes"), "{}", again.stdout);
+}
+
+#[test]
 fn a_spec_that_does_not_fit_says_what_is_short_and_runs_nothing() {
     if skip_unless_root_and_containerd() {
         return;

@@ -83,6 +83,16 @@ fn safety_keeps_machines_from_being_filled_while_others_have_room() {
 }
 
 #[test]
+fn soft_statements_that_are_broken_are_listed_with_their_cost() {
+    let specs = "safety cpu=0.5 weight=3\nservice \"web\" {\n    image \"x/web:1\"\n    replicas 8\n    resources cpu=1 memory=\"1GiB\"\n}\n";
+    let told = told(specs);
+    assert!(
+        told.contains("Soft statements broken, at what cost:\n  6  safety cpu=0.5 weight=3 (specs.kdl:1:1)\n"),
+        "{told}"
+    );
+}
+
+#[test]
 fn balance_puts_together_what_leaves_cpu_and_memory_together() {
     let service = |name: &str, cpu: u32, memory: u32| {
         format!(

@@ -63,7 +63,7 @@ pub(crate) struct PlanArgs {
     /// For people, or the plan document
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// How long the solver may take; the best plan found so far is shown with its bound [default: 10s]
+    /// How long the solver may take, for both plans of a --what-if together; the best found so far is shown with its bound [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     deadline: Option<Duration>,
     /// Plan for a world that is otherwise, and show the difference; may be given more than once (see --help)

@@ -34,6 +34,7 @@ pub(crate) fn plan(document: &PlanDocument) -> String {
         shortage::unplaced(document),
         waves(document),
         notes(document),
+        shortage::broken_soft(document),
         cost(document) + &fleet::cheapest(document) + &proof(document),
     ];
     sections.into_iter().filter(|section| !section.is_empty()).collect::<Vec<_>>().join("\n")

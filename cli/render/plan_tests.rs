@@ -51,6 +51,7 @@ fn document() -> PlanDocument {
             checked: true,
         },
         notes: vec![],
+        broken_soft: vec![],
         what_if: None,
         inputs: Inputs::default(),
     }

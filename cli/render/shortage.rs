@@ -9,6 +9,8 @@ use std::fmt::Write;
 const UNPLACED_MAX: usize = 20;
 /// Denials shown.
 const DENIED_MAX: usize = 20;
+/// Soft statements shown.
+const SOFT_MAX: usize = 8;
 /// Statements shown of one conflict.
 const CAUSES_MAX: usize = 12;
 
@@ -91,6 +93,24 @@ fn help(repair: &RepairEntry) -> String {
     let adds = repair.adds.as_deref().filter(|adds| !repair.text.contains(*adds));
     let adds = adds.map_or(String::new(), |adds| format!(" (adds {})", clean(adds)));
     format!("    {} {}{adds}\n", paint(GOOD, "help:"), clean(&repair.text))
+}
+
+/// The soft statements that are broken, with what each costs.
+pub(crate) fn broken_soft(document: &PlanDocument) -> String {
+    let broken = &document.broken_soft;
+    if broken.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{}\n", paint(BOLD, "Soft statements broken, at what cost:"));
+    let shown = broken.iter().take(SOFT_MAX);
+    let width = shown.clone().map(|soft| soft.cost.to_string().len()).max().unwrap_or(0);
+    for soft in shown {
+        let _ = writeln!(text, "  {:>width$}  {}", soft.cost, cause(&soft.rule));
+    }
+    if broken.len() > SOFT_MAX {
+        let _ = writeln!(text, "  {}", more(broken.len() - SOFT_MAX, "statement"));
+    }
+    text
 }
 
 /// A statement and where it is written.

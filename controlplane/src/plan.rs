@@ -37,6 +37,9 @@ pub struct PlanDocument {
     pub repairs_together: Vec<RepairEntry>,
     /// What policies forbid.
     pub denied: Vec<Denied>,
+    /// The soft statements that it breaks, the dearest first; their costs together are the tier "soft".
+    #[serde(default)]
+    pub broken_soft: Vec<BrokenSoft>,
     /// Price per hour before and after, millionths.
     pub cost: CostChange,
     /// How it was computed.
@@ -63,6 +66,16 @@ pub enum Status {
     Shortage,
     /// A policy forbids it; it can not be applied.
     Denied,
+}
+
+/// A soft statement that the plan breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BrokenSoft {
+    /// Where it is written.
+    #[serde(flatten)]
+    pub rule: Conflict,
+    /// By how much it is broken, times its weight.
+    pub cost: u64,
 }
 
 /// A tier's value and proof.

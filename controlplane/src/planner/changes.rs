@@ -13,9 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Replicas of one workload on their nodes: node name to (index, generation), ascending.
 type OnNodes<'a> = BTreeMap<&'a str, Vec<(u32, u64)>>;
 
-/// Why a replica stops that is still wanted, before it is known for whom.
-const NO_PLACE: &str = "no longer has a place";
-
 /// The generation each workload has after the request: one more where its template changes.
 pub(super) fn generations(state: &State, program: &Program) -> Vec<u64> {
     let generation = |(name, template): (&String, &crate::state::Template)| match state.workloads.get(name) {
@@ -34,17 +31,22 @@ pub(super) fn changes(state: &State, program: &Program, placed: &[Placed]) -> Ve
         let nodes = running.entry(&id.workload).or_default();
         nodes.entry(&replica.node).or_default().push((id.index, replica.generation));
     }
+    let mut wanted_of: Vec<BTreeMap<&str, u32>> = vec![BTreeMap::new(); program.workloads.len()];
+    for placed in placed {
+        wanted_of[placed.workload].insert(&program.nodes[placed.node], placed.count);
+    }
     let mut changes = Vec::new();
-    for (position, name) in program.workloads.iter().enumerate() {
-        let wanted: BTreeMap<&str, u32> = placed
-            .iter()
-            .filter(|placed| placed.workload == position)
-            .map(|placed| (program.nodes[placed.node].as_str(), placed.count))
-            .collect();
+    let rules = super::reasons::rules_by_workload(program);
+    let mut crowded_out: BTreeSet<&str> = BTreeSet::new();
+    for ((position, name), wanted) in program.workloads.iter().enumerate().zip(wanted_of) {
         let runs = running.remove(name.as_str()).unwrap_or_default();
         let (generation, placed) = (generations[position], wanted.values().sum());
-        let difference = Difference { state, program, name, position, generation, placed };
+        let rules = &rules[position];
+        let difference = Difference { state, program, name, position, rules, generation, placed };
         changes.extend(difference.changes(&runs, &wanted));
+        if difference.wanted() >= count(&runs) {
+            crowded_out.insert(name);
+        }
     }
     for (name, nodes) in running {
         changes.extend(nodes.into_iter().map(|(node, replicas)| {
@@ -52,15 +54,19 @@ pub(super) fn changes(state: &State, program: &Program, placed: &[Placed]) -> Ve
             change(Action::Stop, name, Some(node), None, "deleted".to_owned(), replicas)
         }));
     }
-    name_displacers(program, &mut changes);
+    name_displacers(program, &crowded_out, &mut changes);
     changes.sort_by(|a, b| {
         (&a.workload, a.action, &a.from, &a.to, &a.replicas).cmp(&(&b.workload, b.action, &b.from, &b.to, &b.replicas))
     });
     changes
 }
 
-/// Says of what stops for want of a place which workloads of a higher priority come where it was.
-fn name_displacers(program: &Program, changes: &mut [Change]) {
+fn count(runs: &OnNodes<'_>) -> usize {
+    runs.values().map(Vec::len).sum()
+}
+
+/// Says of what stops though it is wanted which workloads of a higher priority come where it was.
+fn name_displacers(program: &Program, crowded_out: &BTreeSet<&str>, changes: &mut [Change]) {
     let position = |name: &String| program.workloads.binary_search(name).ok();
     let priority = |name: &String| position(name).map(|position| program.problem.workloads[position].priority);
     let mut arrivals: BTreeMap<String, BTreeSet<(Reverse<i32>, String)>> = BTreeMap::new();
@@ -69,7 +75,9 @@ fn name_displacers(program: &Program, changes: &mut [Change]) {
             arrivals.entry(node.clone()).or_default().insert((Reverse(priority), change.workload.clone()));
         }
     }
-    for change in changes.iter_mut().filter(|change| change.action == Action::Stop && change.why == NO_PLACE) {
+    let crowded =
+        |change: &&mut Change| change.action == Action::Stop && crowded_out.contains(change.workload.as_str());
+    for change in changes.iter_mut().filter(crowded) {
         let (Some(own), Some(node)) = (priority(&change.workload), &change.from) else { continue };
         let higher = arrivals.get(node).into_iter().flatten().filter(|(priority, _)| priority.0 > own);
         let names: Vec<String> = higher.map(|(priority, name)| format!("{name} (priority {})", priority.0)).collect();
@@ -109,6 +117,8 @@ struct Difference<'a> {
     program: &'a Program,
     name: &'a str,
     position: usize,
+    /// Those that name it.
+    rules: &'a [usize],
     generation: u64,
     /// Replicas that the plan places.
     placed: u32,
@@ -140,6 +150,11 @@ impl Difference<'_> {
         changes.extend(self.grouped(Action::Start, &arriving[moves..], runs));
         changes.extend(self.grouped(Action::Stop, &leaving[moves..], runs));
         changes
+    }
+
+    /// How many should run: a `survive` may need more than are wanted.
+    fn wanted(&self) -> usize {
+        self.program.problem.workloads[self.position].wanted.max(self.placed) as usize
     }
 
     /// Up to date ones stay first, then those with the lowest index.
@@ -181,14 +196,12 @@ impl Difference<'_> {
         for (node, index) in replicas {
             nodes.entry(node).or_default().push(*index);
         }
-        let running: usize = runs.values().map(Vec::len).sum();
-        // A `survive` may need more than are wanted: then these are what should run.
-        let wanted = self.program.problem.workloads[self.position].wanted.max(self.placed);
+        let (running, wanted) = (count(runs), self.wanted());
         let why = match action {
             Action::Start if !self.state.workloads.contains_key(self.name) => format!("new{}", self.guided()),
             Action::Start => format!("{running} running, {wanted} wanted{}", self.guided()),
-            _ if (wanted as usize) < running => format!("{running} running, only {wanted} wanted"),
-            _ => NO_PLACE.to_owned(),
+            _ if wanted < running => format!("{running} running, only {wanted} wanted"),
+            _ => "no longer has a place".to_owned(),
         };
         let change_on = |(node, indices): (&str, Vec<u32>)| {
             let (from, to) = if action == Action::Start { (None, Some(node)) } else { (Some(node), None) };
@@ -225,8 +238,8 @@ impl Difference<'_> {
             let rule = &self.program.problem.constraints[*position].rule;
             !matches!(rule, Rule::Quota { .. } | Rule::AllOrNothing { .. })
         };
-        let rules = super::reasons::rules_naming(self.program, self.position).filter(where_to);
-        let rules = rules.map(|position| self.program.origins[position].text.as_str());
+        let rules = self.rules.iter().filter(|position| where_to(position));
+        let rules = rules.map(|position| self.program.origins[*position].text.as_str());
         let mut texts: Vec<&str> = Vec::new();
         for text in keeps_off.chain(rules) {
             if !texts.contains(&text) {

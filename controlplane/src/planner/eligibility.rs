@@ -21,9 +21,10 @@ pub(super) struct Ineligible {
 
 /// The nodes, in classes that no label test and no policy can tell apart.
 pub(super) struct Eligibility<'a> {
-    state: &'a State,
     merged: &'a Merged,
     classes: Vec<Class<'a>>,
+    /// Nodes that take nothing new, ascending.
+    cordoned: Vec<NodeIdx>,
 }
 
 struct Class<'a> {
@@ -47,7 +48,9 @@ impl<'a> Eligibility<'a> {
                 || Class { node, labels: implied(name, node), facts: node_facts(name, node), members: Vec::new() };
             classes.entry(key).or_insert_with(class).members.push(position);
         }
-        Self { state, merged, classes: classes.into_values().collect() }
+        let nodes = state.nodes.values().enumerate();
+        let cordoned = nodes.filter(|(_, node)| !node.schedulable).map(|(position, _)| position).collect();
+        Self { merged, classes: classes.into_values().collect(), cordoned }
     }
 
     /// The nodes whose labels pass every test, ascending.
@@ -84,14 +87,13 @@ impl<'a> Eligibility<'a> {
             let origin = Origin::new(&self.merged.sources, rule.span);
             reasons.push(Some(origin.clone()), origin.text, &fails_on);
         }
-        let schedulable: Vec<bool> = self.state.nodes.values().map(|node| node.schedulable).collect();
-        let cordoned: Vec<NodeIdx> =
-            eligible.iter().copied().filter(|node| !schedulable[*node] && !held(*node)).collect();
-        if !cordoned.is_empty() {
-            eligible.retain(|node| schedulable[*node] || held(*node));
-            reasons.push(None, "cordoned".to_owned(), &cordoned);
-        }
         eligible.sort_unstable();
+        let closed = |node: &NodeIdx| eligible.binary_search(node).is_ok() && !held(*node);
+        let closed: Vec<NodeIdx> = self.cordoned.iter().copied().filter(closed).collect();
+        if !closed.is_empty() {
+            eligible.retain(|node| closed.binary_search(node).is_err());
+            reasons.push(None, "cordoned".to_owned(), &closed);
+        }
         (eligible, reasons.sorted())
     }
 

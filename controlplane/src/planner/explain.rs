@@ -1,13 +1,16 @@
 //! Why a workload is where it is, and why not elsewhere: every reason comes from the checker, asked about one more replica.
 
+use super::probe::Probe;
 use super::program::Program;
 use super::reasons;
 use super::sources::Merged;
-use super::{PlanError, sources};
+use super::{PlanError, pools, sources};
 use crate::plan::{Conflict, Inputs};
-use crate::state::State;
-use hyphae_solver::{Cancel, NodeIdx, Placed, Problem, SolveOptions, Violation, WorkloadIdx};
+use crate::state::{NodeRecord, State};
+use hyphae_solver::{Cancel, NodeIdx, Placed, Problem, SolveOptions, WorkloadIdx};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What `hyphae explain` shows.
@@ -126,13 +129,14 @@ pub fn explain_planned(request: &ExplainRequest<'_>) -> Result<Explanation, Plan
 fn explained(request: &ExplainRequest<'_>, as_planned: bool) -> Result<Explanation, PlanError> {
     let ExplainRequest { state, inputs, workload, costs, deadline, cancel } = request;
     let merged = sources::merge(state, inputs)?;
-    let mut program = super::program::program(state, &merged);
+    let world = if as_planned { pools::offer(state, &merged).state } else { Cow::Borrowed(*state) };
+    let mut program = super::program::program(&world, &merged);
     let known = || program.workloads.clone();
     let position = program.workloads.iter().position(|name| name == workload);
     let position = position.ok_or_else(|| PlanError::NoSuchWorkload { name: workload.clone(), known: known() })?;
-    // A third each for the plan, the room and the costs.
+    // A quarter each for the plan, the costs, the nodes and the room.
     let options =
-        SolveOptions { time_limit: *deadline / 3, explain: false, cancel: *cancel, ..SolveOptions::default() };
+        SolveOptions { time_limit: *deadline / 4, explain: false, cancel: *cancel, ..SolveOptions::default() };
     if as_planned {
         program.problem.current = hyphae_solver::solve(&program.problem, &options)?.placed;
         program.problem.held = Vec::new();
@@ -141,7 +145,8 @@ fn explained(request: &ExplainRequest<'_>, as_planned: bool) -> Result<Explanati
     if *costs {
         add_costs(&program, position, &mut rules, &options)?;
     }
-    let nodes = explained_nodes(&program, position);
+    let program = when_bought(&world, &merged, program);
+    let nodes = explained_nodes(&program, position, options.time_limit);
     Ok(Explanation {
         revision: state.revision,
         workload: workload.clone(),
@@ -155,22 +160,33 @@ fn explained(request: &ExplainRequest<'_>, as_planned: bool) -> Result<Explanati
     })
 }
 
-fn explained_nodes(program: &Program, position: WorkloadIdx) -> Vec<ExplainedNode> {
-    let current = &program.problem.current;
-    let held = |node: NodeIdx| {
-        current
-            .iter()
-            .find(|placed| (placed.workload, placed.node) == (position, node))
-            .map_or(0, |placed| placed.count)
+/// Of the machines on offer, only those are there that the plan buys.
+fn when_bought(world: &State, merged: &Merged, planned: Program) -> Program {
+    let filled = planned.problem.current.iter().map(|placed| planned.nodes[placed.node].as_str());
+    let filled: BTreeSet<&str> = filled.collect();
+    let is_there = |name: &str, node: &NodeRecord| !pools::is_on_offer(node) || filled.contains(name);
+    if world.nodes.iter().all(|(name, node)| is_there(name, node)) {
+        return planned;
+    }
+    let mut bought = world.clone();
+    bought.nodes.retain(|name, node| is_there(name, node));
+    let mut program = super::program::program(&bought, merged);
+    let there = |placed: &Placed| {
+        let node = program.nodes.binary_search(&planned.nodes[placed.node]).ok()?;
+        Some(Placed { node, ..*placed })
     };
-    let probe = Probe::new(program, position);
-    let mut nodes: Vec<ExplainedNode> = (0..program.nodes.len())
-        .map(|node| {
-            let reasons = reasons_against(program, &probe, position, node);
-            let name = program.nodes[node].clone();
-            ExplainedNode { node: name, replicas: held(node), fits: reasons.is_empty(), reasons }
-        })
-        .collect();
+    let current = planned.problem.current.iter().filter_map(there).collect();
+    (program.problem.current, program.problem.held) = (current, Vec::new());
+    program
+}
+
+fn explained_nodes(program: &Program, position: WorkloadIdx, time_limit: Duration) -> Vec<ExplainedNode> {
+    let probe = Probe::new(program, position, time_limit);
+    let node = |node: NodeIdx| {
+        let (reasons, replicas) = (probe.reasons(node), probe.replicas(node));
+        ExplainedNode { node: program.nodes[node].clone(), replicas, fits: reasons.is_empty(), reasons }
+    };
+    let mut nodes: Vec<ExplainedNode> = (0..program.nodes.len()).map(node).collect();
     nodes.sort_by(|a, b| (a.replicas == 0, !a.fits, &a.node).cmp(&(b.replicas == 0, !b.fits, &b.node)));
     nodes
 }
@@ -217,42 +233,4 @@ fn add_costs(
         rule.costs = Some(gains.iter().filter(|gain| gain.with != gain.without).map(cost).collect());
     }
     Ok(())
-}
-
-/// What the checker says against one more replica on the node, beyond what is broken already.
-fn reasons_against(program: &Program, probe: &Probe, workload: WorkloadIdx, node: NodeIdx) -> Vec<String> {
-    let keeps_off: Vec<String> = program.ineligible[workload]
-        .iter()
-        .filter(|reason| reason.nodes.contains(&node))
-        .map(|reason| match &reason.origin {
-            Some(origin) => format!("{} ({}:{})", reason.text, origin.file, origin.line),
-            None => reason.text.clone(),
-        })
-        .collect();
-    if !keeps_off.is_empty() {
-        return keeps_off;
-    }
-    let mut placed: Vec<Placed> = probe.problem.current.clone();
-    match placed.iter_mut().find(|placed| (placed.workload, placed.node) == (workload, node)) {
-        Some(placed) => placed.count += 1,
-        None => placed.push(Placed { workload, node, count: 1 }),
-    }
-    placed.sort_unstable();
-    let after = hyphae_solver::check(&probe.problem, &placed);
-    after.iter().filter(|v| !probe.before.contains(v)).map(|v| super::verify::violation_text(program, v)).collect()
-}
-
-/// The problem with one more replica wanted, since whether it is wanted is not a node's fault; and what is broken already.
-struct Probe {
-    problem: Problem,
-    before: Vec<Violation>,
-}
-
-impl Probe {
-    fn new(program: &Program, workload: WorkloadIdx) -> Self {
-        let mut problem = program.problem.clone();
-        problem.workloads[workload].wanted = problem.workloads[workload].wanted.saturating_add(1);
-        let before = hyphae_solver::check(&problem, &problem.current);
-        Self { problem, before }
-    }
 }

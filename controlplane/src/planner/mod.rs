@@ -13,12 +13,14 @@ mod fleet;
 mod gates;
 mod offline;
 mod pools;
+mod probe;
 mod program;
 mod reasons;
 mod repairs;
 mod reserves;
 mod resources;
 mod scaling;
+mod soft;
 mod sources;
 mod template;
 mod verify;
@@ -28,7 +30,7 @@ mod whatif;
 pub use explain::{
     ExplainRequest, ExplainedCost, ExplainedNode, ExplainedRoom, ExplainedRule, Explanation, explain, explain_planned,
 };
-pub use offline::offline_state;
+pub use offline::{offline_state, problems_without_inventory};
 pub use verify::{VerifyError, verify};
 pub use whatif::{WhatIf, WhatIfError};
 
@@ -121,7 +123,7 @@ impl PlanError {
 /// # Errors
 /// Sources that are not good, workloads that do not exist, numbers the solver can not add up.
 pub fn plan(request: &Request<'_>) -> Result<PlanDocument, PlanError> {
-    planned(request.state, request, &[])
+    planned(request.state, request, sources::merge(request.state, &request.inputs)?)
 }
 
 /// Makes the plan for a world that is supposed to be otherwise, with what it differs in from the plan for the world as it is. It says that it
@@ -129,20 +131,23 @@ pub fn plan(request: &Request<'_>) -> Result<PlanDocument, PlanError> {
 ///
 /// # Errors
 /// Those of [`plan`], and suppositions that make no sense.
+#[expect(clippy::disallowed_methods, reason = "the two plans share the time")]
 pub fn plan_what_if(request: &Request<'_>, suppositions: &[WhatIf]) -> Result<PlanDocument, PlanError> {
-    let now = plan(request)?;
+    let begun = Instant::now();
     let state = whatif::state_if(request.state, suppositions)?;
-    let mut then = planned(&state, request, suppositions)?;
+    let mut merged = sources::merge(&state, &request.inputs)?;
+    whatif::suppose(request.state, &mut merged, suppositions)?;
+    let now = plan(&Request { deadline: request.deadline / 2, ..request.clone() })?;
+    let rest = Request { deadline: request.deadline.saturating_sub(begun.elapsed()), ..request.clone() };
+    let mut then = planned(&state, &rest, merged)?;
     then.what_if = Some(whatif::difference(suppositions, &now, &then));
     Ok(then)
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long planning took is part of the plan")]
-fn planned(state: &State, request: &Request<'_>, suppositions: &[WhatIf]) -> Result<PlanDocument, PlanError> {
+fn planned(state: &State, request: &Request<'_>, merged: Merged) -> Result<PlanDocument, PlanError> {
     let begun = Instant::now();
     let Request { inputs, user, deadline, cancel, .. } = request;
-    let mut merged = sources::merge(state, inputs)?;
-    whatif::suppose(&mut merged, suppositions)?;
     let offer = pools::offer(state, &merged);
     let program = program::program(&offer.state, &merged);
     let mut denied = gates::deploy(state, &merged, &program, user);
@@ -161,6 +166,7 @@ fn planned(state: &State, request: &Request<'_>, suppositions: &[WhatIf]) -> Res
     document.cheapest_fleet = fleet::cheapest(state, &merged, (&solution, &fleet, cost), (time_left, *cancel));
     document.scaling = scaling::scaled(&merged, &program, &solution.placed);
     document.notes.extend(offer.notes);
+    document.notes.extend(reasons::idle_reserves(&program));
     document.notes.extend(solution.unrepaired.iter().map(|broken| {
         let what = verify::violation_text(&program, broken);
         format!("broken now, and not repaired by this plan, which makes it no worse: {what}")
@@ -187,7 +193,13 @@ impl Ordered {
             return Err(PlanError::Waves(broken));
         }
         for position in broken_first {
-            changes[position].why.push_str("; stopped before its replacement starts: there is no room for both");
+            let text = match changes[position].action {
+                Action::Update => {
+                    "; stopped in an earlier wave than it starts again: updates wait for each other's room"
+                }
+                _ => "; stopped before its replacement starts: there is no room for both",
+            };
+            changes[position].why.push_str(text);
         }
         for position in over_budget {
             changes[position].why.push_str(", and more are down meanwhile than max-unavailable says");
@@ -263,6 +275,7 @@ fn document(
             .collect(),
         repairs_together: solution.together.iter().map(|repair| repairs::repair_entry(program, repair)).collect(),
         denied,
+        broken_soft: soft::broken(program, &solution.placed),
         cost,
         solve: SolveEntry {
             millis: 0,

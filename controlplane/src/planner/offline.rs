@@ -2,7 +2,7 @@
 
 use super::PlanError;
 use super::resources::capacity_record;
-use crate::plan::InputFile;
+use crate::plan::{InputFile, Inputs};
 use crate::state::{NodeRecord, State};
 use hyphae_specs::{Diagnostic, IndexedSources, Item, ItemBody, ItemKey, Severity, Source, Sources};
 use std::collections::BTreeMap;
@@ -48,6 +48,12 @@ pub fn offline_state(inventory: &[InputFile]) -> Result<State, PlanError> {
     };
     let nodes: BTreeMap<String, NodeRecord> = model.nodes.iter().enumerate().map(record).collect();
     Ok(State { prefix: Some(OFFLINE_PREFIX), next_node_id: nodes.len() as u32 + 1, nodes, objects, ..State::default() })
+}
+
+/// What is wrong with the files to plan, as far as can be told without an inventory: where that is not good either, all is told at once.
+pub fn problems_without_inventory(inputs: &Inputs) -> Option<PlanError> {
+    let nothing_there = State { prefix: Some(OFFLINE_PREFIX), ..State::default() };
+    super::sources::merge(&nothing_there, inputs).err()
 }
 
 /// Whether a state is that of an inventory: no cluster has the documentation's addresses.

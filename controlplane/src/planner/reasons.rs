@@ -82,7 +82,7 @@ fn nowhere(text: String) -> Conflict {
     Conflict { file: None, line: None, column: None, constraint: text }
 }
 
-fn written(origin: &Origin, text: String) -> Conflict {
+pub(super) fn written(origin: &Origin, text: String) -> Conflict {
     Conflict { file: Some(origin.file.clone()), line: Some(origin.line), column: Some(origin.column), constraint: text }
 }
 
@@ -91,7 +91,11 @@ fn conflicts(merged: &Merged, program: &Program, workload: WorkloadIdx, cause: &
         Cause::NotEligible | Cause::Eligibility => ineligible(program, workload),
         Cause::Devices(kind) => {
             let name = program.problem.devices.get(*kind).map_or("devices", |kind| kind.name.as_str());
-            vec![nowhere(format!("{name}: no allowed node has enough for one replica more"))]
+            let has_none = |node: &hyphae_solver::Node| node.devices.get(*kind).is_none_or(|count| *count == 0);
+            vec![nowhere(match program.problem.nodes.iter().all(has_none) {
+                true => format!("{name}: no node has such a device"),
+                false => format!("{name}: no allowed node has enough for one replica more"),
+            })]
         }
         Cause::PerNodeMax => vec![nowhere("a daemon has one replica on each node".to_owned())],
         Cause::Rule(constraint) => {
@@ -131,13 +135,24 @@ fn no_such_label(program: &Program, constraint: usize) -> String {
         | Rule::Survive { topology, .. } => *topology,
         _ => return String::new(),
     };
+    unknown_label(program, topology).map(|text| format!(" ({text})")).unwrap_or_default()
+}
+
+/// Of a label that no node has.
+fn unknown_label(program: &Program, topology: usize) -> Option<String> {
     let Topology { key, domains } = &program.problem.topologies[topology];
-    if !domains.is_empty() {
-        return String::new();
-    }
-    let near = hyphae_specs::did_you_mean(key, program.labels.iter().map(String::as_str));
-    let near = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
-    format!(" (no node has the label {key:?}{near})")
+    let near = || hyphae_specs::did_you_mean(key, program.labels.iter().map(String::as_str));
+    let near = || near().map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    domains.is_empty().then(|| format!("no node has the label {key:?}{}", near()))
+}
+
+/// A reserve over a label that no node has asks for nothing: that is no error of the specs, but hardly what is meant.
+pub(super) fn idle_reserves(program: &Program) -> impl Iterator<Item = String> + '_ {
+    program.problem.constraints.iter().zip(&program.origins).filter_map(|(constraint, origin)| {
+        let Rule::Reserve { topology, .. } = &constraint.rule else { return None };
+        let Origin { file, line, text, .. } = origin;
+        Some(format!("`{text}` ({file}:{line}) keeps no room: {}", unknown_label(program, *topology)?))
+    })
 }
 
 /// Where a workload says how much of a resource it takes.
@@ -178,6 +193,15 @@ pub(super) fn rules(program: &Program, workload: WorkloadIdx) -> Vec<super::Expl
         super::ExplainedRule { rule: written(origin, origin.text.clone()), hard, costs: None }
     };
     rules_naming(program, workload).map(explained).collect()
+}
+
+/// The positions of the rules that name each workload.
+pub(super) fn rules_by_workload(program: &Program) -> Vec<Vec<usize>> {
+    let mut naming = vec![Vec::new(); program.workloads.len()];
+    for (position, constraint) in program.problem.constraints.iter().enumerate() {
+        constraint.rule.workloads().into_iter().for_each(|workload| naming[workload].push(position));
+    }
+    naming
 }
 
 /// The positions of the rules that name the workload.

@@ -15,7 +15,7 @@
 use super::program::Origin;
 use super::sources::Merged;
 use crate::plan::{PlanDocument, TierChange, UnplacedChange, WhatIfEntry};
-use crate::state::State;
+use crate::state::{NodeRecord, State};
 use hyphae_specs::{Replicas, Span, Spanned, WorkloadKind};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -150,21 +150,19 @@ pub(super) fn state_if(state: &State, suppositions: &[WhatIf]) -> Result<State, 
             WhatIf::LoseNode { node } => {
                 state.nodes.remove(node).ok_or_else(|| what.error(unknown("node", node, state.nodes.keys())))?;
             }
-            WhatIf::LoseDomain { key, value } => {
-                let before = state.nodes.len();
-                state.nodes.retain(|name, node| match key.as_str() {
-                    "node" => name != value,
-                    "pool" => node.pool != *value,
-                    key => node.labels.get(key) != Some(value),
-                });
-                if state.nodes.len() == before {
-                    return Err(what.error(format!("no node has the label {key}={value}")));
-                }
-            }
+            WhatIf::LoseDomain { key, value } => state.nodes.retain(|name, node| !is_in(name, node, key, value)),
             WhatIf::Without { .. } | WhatIf::Replicas { .. } | WhatIf::Drop { .. } => {}
         }
     }
     Ok(state)
+}
+
+fn is_in(name: &str, node: &NodeRecord, key: &str, value: &str) -> bool {
+    match key {
+        "node" => name == value,
+        "pool" => node.pool == value,
+        key => node.labels.get(key).is_some_and(|label| label == value),
+    }
 }
 
 fn add_nodes(state: &mut State, what: &WhatIf, more: u32, like: &str) -> Result<(), WhatIfError> {
@@ -182,17 +180,53 @@ fn add_nodes(state: &mut State, what: &WhatIf, more: u32, like: &str) -> Result<
     Ok(())
 }
 
-/// Changes the model.
-pub(super) fn suppose(merged: &mut Merged, suppositions: &[WhatIf]) -> Result<(), WhatIfError> {
+/// Changes the model; `state` is the one as it is.
+pub(super) fn suppose(state: &State, merged: &mut Merged, suppositions: &[WhatIf]) -> Result<(), WhatIfError> {
     for what in suppositions {
         match what {
             WhatIf::Replicas { workload, count } => want(merged, what, workload, *count)?,
             WhatIf::Drop { workload } => want(merged, what, workload, 0)?,
             WhatIf::Without { file, line } => without(merged, what, file, *line)?,
-            WhatIf::Nodes { .. } | WhatIf::LoseNode { .. } | WhatIf::LoseDomain { .. } => {}
+            WhatIf::LoseDomain { key, value } => {
+                let offered = lose_offers(merged, key, value);
+                if !offered && !state.nodes.iter().any(|(name, node)| is_in(name, node, key, value)) {
+                    return Err(what.error(format!("no node has the label {key}={value}")));
+                }
+            }
+            WhatIf::Nodes { .. } | WhatIf::LoseNode { .. } => {}
         }
     }
+    if suppositions.iter().any(|what| matches!(what, WhatIf::LoseNode { .. } | WhatIf::LoseDomain { .. })) {
+        spend_reserves(merged);
+    }
     Ok(())
+}
+
+/// In a domain that is lost no machine can be had either. Whether any could.
+fn lose_offers(merged: &mut Merged, key: &str, value: &str) -> bool {
+    let mut any = false;
+    for (name, pool) in &mut merged.model.pools {
+        let zones = pool.zones.len();
+        pool.zones.retain(|zone| key != "zone" || zone.value != value);
+        let has_label = pool.labels.get(key).is_some_and(|label| label.value == value);
+        any |= pool.zones.len() < zones;
+        // A pool of no zones would offer machines in none.
+        if (pool.zones.is_empty() && zones > 0) || has_label || (key == "pool" && name == value) {
+            pool.instances.clear();
+            any = true;
+        }
+    }
+    any
+}
+
+/// What a reserve has kept free is what a loss uses: no second loss is provided for.
+fn spend_reserves(merged: &mut Merged) {
+    for reserve in std::mem::take(&mut merged.model.reserves) {
+        let Origin { file, line, text, .. } = Origin::new(&merged.sources, reserve.span);
+        merged.warnings.push(format!(
+            "after the loss, `{text}` ({file}:{line}) asks for nothing more: this is what it kept room for"
+        ));
+    }
 }
 
 fn want(merged: &mut Merged, what: &WhatIf, name: &str, count: u32) -> Result<(), WhatIfError> {

@@ -117,6 +117,29 @@ fn a_new_release_replaces_a_rollout_under_way() {
 }
 
 #[test]
+fn what_an_earlier_plan_stops_is_waited_for_before_anything_takes_its_place() {
+    let mut state = cluster_with_web();
+    let second = release(&state, &[], vec![vec![stop("default/web", 0)]]);
+    apply_release(&mut state, second).unwrap();
+    let other = [("default/api", record("service", 1, "api:1"))];
+    let third = release(&state, &other, vec![vec![start("default/api", 0, "n1", 1)]]);
+    apply_release(&mut state, third).unwrap();
+    let rollout = state.rollout.clone().unwrap();
+    assert_eq!((rollout.waves[0].as_slice(), rollout.released), ([stop("default/web", 0)].as_slice(), 1));
+    assert!(state.replicas.is_empty(), "nothing has started yet: {:?}", state.replicas);
+    // A plan that changes nothing still waits, and so does the one after it.
+    let fourth = release(&state, &[], vec![]);
+    apply_release(&mut state, fourth).unwrap();
+    let fifth = release(&state, &[], vec![vec![start("default/api", 0, "n1", 1)]]);
+    apply_release(&mut state, fifth).unwrap();
+    let rollout = state.rollout.clone().unwrap();
+    assert_eq!((rollout.waves.len(), rollout.waves[0].len()), (2, 1));
+    state.apply(Command::AdvanceRollout(AdvanceRollout { rollout_revision: rollout.revision, wave: 1 })).unwrap();
+    assert_eq!(state.replicas[&id("default/api", 0)].node, "n1");
+    assert!(state.check_invariants().is_empty(), "{:?}", state.check_invariants());
+}
+
+#[test]
 fn old_templates_live_as_long_as_a_replica_runs_them() {
     let mut state = cluster_with_web();
     let update = Step::Update { replica: id("default/web", 0), generation: 2 };

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::{NodesBought, Status};
-use crate::planner::VerifyError;
+use crate::planner::{ExplainRequest, VerifyError, explain_planned, plan_what_if};
 use std::collections::BTreeMap;
 
 const POOL: &str = r#"
@@ -246,4 +246,38 @@ fn small_fleets_cost_what_enumeration_says() {
             None => assert_eq!(document.status, Status::Shortage, "case {case}: {spec}"),
         }
     }
+}
+
+#[test]
+fn in_a_zone_that_is_lost_no_machine_is_bought() {
+    let specs = POOL.to_owned() + &web("replicas 6", "spread over=zone");
+    let zones = |document: &PlanDocument| -> Vec<String> {
+        document.nodes_bought.iter().map(|bought| bought.zone.clone()).collect()
+    };
+    for nodes in [String::new(), pool_node("n1", "a") + &pool_node("n2", "b")] {
+        let state = state(&nodes);
+        let request = request(&state, &[("spec.kdl", &specs)]);
+        let document = plan_what_if(&request, &["lose zone=a".parse().unwrap()]).unwrap();
+        assert!(document.unplaced.is_empty() && !zones(&document).contains(&"a".to_owned()), "{document:?}");
+        assert!(!zones(&document).is_empty());
+        let all = ["lose zone=a", "lose zone=b", "lose zone=c"].map(|what| what.parse().unwrap());
+        let document = plan_what_if(&request, &all).unwrap();
+        assert_eq!((document.nodes_bought.len(), document.unplaced[0].count), (0, 6));
+        assert!(plan_what_if(&request, &["lose zone=d".parse().unwrap()]).is_err());
+    }
+}
+
+#[test]
+fn explained_is_where_the_plan_puts_it_with_what_it_buys() {
+    let state = state(&pool_node("n1", "a"));
+    let inputs = request(&state, &[("spec.kdl", &(POOL.to_owned() + &web("replicas 5", "")))]).inputs;
+    let document = plan(&Request { inputs: inputs.clone(), ..request(&state, &[]) }).unwrap();
+    let (workload, deadline) = ("default/web".to_owned(), Duration::from_secs(20));
+    let request = ExplainRequest { state: &state, inputs, workload, costs: true, deadline, cancel: None };
+    let explained = explain_planned(&request).unwrap();
+    assert_eq!((explained.placed, explained.wanted), (5, 5));
+    let held: u32 = explained.nodes.iter().map(|node| node.replicas).sum();
+    assert_eq!(held, document.assignments.iter().map(|assignment| assignment.count).sum::<u32>());
+    // What is not bought is not there.
+    assert!(explained.nodes.iter().all(|node| node.node == "n1" || node.replicas > 0), "{:?}", explained.nodes);
 }

@@ -72,3 +72,30 @@ fn devices_are_shared_offline_and_refused_by_a_server() {
     let text = try_planned(&state, &service("a", 1, "0.5")).unwrap_err().render(false);
     assert!(text.contains("`device` is planned offline only") && text.contains("device gpu=0.5"), "{text}");
 }
+
+#[test]
+fn a_reserve_over_a_label_that_no_node_has_is_told() {
+    let document = planned(&state(NODES), &format!("reserve survive-loss-of=\"zonee\"\n{WEB}"));
+    let [note] = document.notes.as_slice() else { panic!("{:?}", document.notes) };
+    assert!(note.contains("(spec.kdl:1) keeps no room") && note.contains("did you mean \"zone\"?"), "{note}");
+    let document = planned(&state(NODES), &format!("reserve survive-loss-of=\"zone\"\n{WEB}"));
+    assert!(document.notes.is_empty(), "{:?}", document.notes);
+}
+
+#[test]
+fn the_soft_statements_that_are_broken_add_up_to_their_tier() {
+    let spec = r#"safety cpu=0.25 memory=0.25 weight=3
+        constraint "all" { applies-to team="default"; prefer arch="amd64" weight=2 }
+        service "web" { image "r.example/web:1"; replicas 5; resources cpu=1 memory="1GiB"; place { spread over="zone" max-skew=0 weight=7 } }
+        service "api" { image "r.example/api:1"; replicas 2; resources cpu=1 memory="1GiB"; place { separate from="web" within="node" weight=1 } }"#;
+    let document = planned(&state(NODES), spec);
+    let costs: Vec<u64> = document.broken_soft.iter().map(|broken| broken.cost).collect();
+    assert_eq!((costs.iter().sum::<u64>(), costs.is_empty()), (tier(&document, "soft"), false), "{document:?}");
+    assert!(costs.is_sorted_by(|a, b| a >= b), "{costs:?}");
+    // Two constraints of one statement (cpu and memory) are one entry.
+    let mut lines: Vec<_> = document.broken_soft.iter().map(|broken| broken.rule.line).collect();
+    lines.sort_unstable();
+    let distinct = lines.windows(2).all(|pair| pair[0] != pair[1]);
+    assert!(distinct && lines.contains(&Some(1)), "{:?}", document.broken_soft);
+    assert!(planned(&state(NODES), WEB).broken_soft.is_empty());
+}

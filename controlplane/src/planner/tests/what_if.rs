@@ -95,3 +95,25 @@ fn repairs_say_what_to_write_where() {
     let document = planned(&state, &survive.replace("replicas 3", "replicas 6").replace("keep=2", "keep=4"));
     assert!(text(&document).contains("at spec.kdl:8: keep=3 instead of 4"), "{}", text(&document));
 }
+
+#[test]
+fn what_a_reserve_kept_room_for_has_a_place_whatever_is_lost() {
+    // Twelve cores in three zones; eight of them remain after any loss.
+    let spec = r#"
+reserve survive-loss-of="zone"
+service "web" { image "x/web:1"; replicas 5; resources cpu=1 memory="1GiB"; place { spread over="zone" } }
+service "api" { image "x/api:1"; replicas 3; resources cpu=1 memory="2GiB" }
+"#;
+    let state = state(NODES);
+    let request = request(&state, &[("spec.kdl", spec)]);
+    for lost in ["lose zone=a", "lose zone=b", "lose node n3"] {
+        let document = plan_what_if(&request, &[lost.parse().unwrap()]).unwrap();
+        assert_eq!((document.what_if.as_ref().unwrap().tiers[0].now, missing(&document)), (Some(0), 0), "{lost}");
+        let note = document.notes.iter().find(|note| note.contains("reserve survive-loss-of=\"zone\""));
+        assert!(note.is_some_and(|note| note.contains("spec.kdl:2")), "{:?}", document.notes);
+    }
+    // One more core, and there is none left for it after a loss: it is not placed before one either.
+    let more = spec.replace("replicas 5", "replicas 6");
+    let request = Request { inputs: super::request(&state, &[("spec.kdl", &more)]).inputs, ..request };
+    assert_eq!(missing(&plan(&request).unwrap()), 1);
+}

@@ -1,18 +1,23 @@
 //! Goes through finished waves with the solver's checker: at the fullest moment of each, does anything hold that did not before?
 //!
 //! It shares nothing with what orders the waves but the steps. The fullest moment of a wave is when all that starts is there and nothing
-//! that stops is gone; a replica that is updated counts as the larger of what it was and what it becomes. So that old and
-//! new templates can be told apart, every (workload, generation) that runs is a workload of its own in the problem that is checked, and
-//! limits count them together.
+//! that stops is gone; a replica that is updated counts as the larger of what it was and what it becomes. That moment is checked twice:
+//!
+//! ```text
+//! amounts   every (workload, generation) that runs is a workload of its own, since each generation holds what its own template says
+//! rules     replicas count by their workloads, whatever their generation; a rule is broken by no more than now or in the end
+//! ```
+//!
+//! Devices are not looked at: no agent hands any out yet, so nothing that holds one can be running.
 
 use super::super::program::Program;
 use super::Budget;
 use crate::state::{ReplicaId, State, Step};
-use hyphae_solver::{Constraint, Placed, Problem, Rule, Violation, Workload};
+use hyphae_solver::{Constraint, Node, Placed, Problem, Rule, Violation, Workload};
 use std::collections::BTreeMap;
 
 /// The first thing that a wave breaks and that neither the present state nor the final placement does, or a disruption budget that is not
-/// kept by a workload that is not in `over_budget`; for a bug report.
+/// kept by a workload none of whose steps `may_break` it; for a bug report.
 pub(in crate::planner) fn check(
     state: &State,
     program: &Program,
@@ -22,24 +27,25 @@ pub(in crate::planner) fn check(
     may_break: impl Fn(usize) -> bool,
 ) -> Option<String> {
     let mut stage = Stage::new(state, program, placed);
-    let excused = [stage.violations(), hyphae_solver::check(&program.problem, placed)].concat();
+    let excused = [stage.violations(), stage.violations_of(placed)].concat();
     let floors = stage.floors(budgets);
     for (number, wave) in waves.iter().enumerate() {
+        let up = stage.up.clone();
         wave.iter().for_each(|(_, step)| stage.begin(step));
         let new =
             stage.violations().into_iter().find(|violation| !excused.iter().any(|known| covers(known, violation)));
         if let Some(violation) = new {
             return Some(format!("wave {number} breaks {violation:?}"));
         }
-        let (up, mut down) = (stage.up(), BTreeMap::<&str, (i64, bool)>::new());
+        let mut down = BTreeMap::<&str, (i64, bool)>::new();
         for (change, step) in wave.iter().filter(|(_, step)| disrupts(step)) {
             let (count, excepted) = down.entry(&step.replica().workload).or_default();
             *count += 1;
             *excepted |= may_break(*change);
         }
-        for (workload, floor) in &floors {
-            let (down, excepted) = down.get(workload.as_str()).copied().unwrap_or_default();
-            if up.get(workload.as_str()).copied().unwrap_or(0) - down < *floor && !excepted {
+        for (workload, (down, excepted)) in down {
+            let of = |counts: &BTreeMap<String, i64>| counts.get(workload).copied().unwrap_or(0);
+            if of(&up) - down < of(&floors) && !excepted {
                 return Some(format!("wave {number} takes down more of {workload} than its max-unavailable"));
             }
         }
@@ -62,131 +68,131 @@ fn covers(known: &Violation, violation: &Violation) -> bool {
         (Violation::Rule { constraint: c, units: before }, Violation::Rule { constraint, units }) => {
             c == constraint && units <= before
         }
+        (
+            Violation::PerNodeMax { workload: w, node: n, count: before },
+            Violation::PerNodeMax { workload, node, count },
+        ) => (w, n) == (workload, node) && count <= before,
         _ => false,
     }
 }
 
+/// A replica that is there.
+#[derive(Debug, Clone, Copy)]
+struct Here {
+    /// What stands for it in the amounts.
+    stands: usize,
+    /// Its workload's position in the program; nothing when that goes away.
+    workload: Option<usize>,
+    node: usize,
+}
+
+/// Replicas by workload and node.
+type Counts = BTreeMap<(usize, usize), u32>;
+
 /// What runs where, as the checker sees it.
 struct Stage<'a> {
     program: &'a Program,
-    problem: Problem,
-    /// The workload that stands for one of a generation.
+    /// Where amounts are checked, and what is placed there.
+    amounts: (Problem, Counts),
+    /// Where rules are.
+    rules: (Problem, Counts),
+    /// The workload of `amounts` that stands for one of a generation.
     stands_for: BTreeMap<(String, u64), usize>,
-    /// Replicas: the workload that stands for them, and the node.
-    replicas: BTreeMap<ReplicaId, (usize, usize)>,
-    /// Replicas that have begun to become something else: what they will be.
+    /// The one that stands for replicas on their way from one to another.
+    between: BTreeMap<(usize, usize), usize>,
+    replicas: BTreeMap<ReplicaId, Here>,
+    /// Replicas that have begun to become something else: what will stand for them.
     becoming: BTreeMap<ReplicaId, usize>,
+    /// Replicas that are there, by workload.
+    up: BTreeMap<String, i64>,
 }
 
 impl<'a> Stage<'a> {
     fn new(state: &State, program: &'a Program, placed: &[Placed]) -> Self {
-        let problem = Problem {
+        let amounts = Problem {
             resources: program.problem.resources.clone(),
-            topologies: program.problem.topologies.clone(),
             nodes: program.problem.nodes.clone(),
             ..Problem::default()
         };
         let mut stage = Self {
             program,
-            problem,
+            amounts: (amounts, Counts::new()),
+            rules: (rules(&program.problem, placed), Counts::new()),
             stands_for: BTreeMap::new(),
+            between: BTreeMap::new(),
             replicas: BTreeMap::new(),
             becoming: BTreeMap::new(),
+            up: BTreeMap::new(),
         };
         let generations = super::super::changes::generations(state, program);
         for (position, (name, generation)) in program.workloads.iter().zip(generations).enumerate() {
-            let demand = program.problem.workloads[position].demand.clone();
-            stage.add(name, generation, demand);
+            let stands = stage.stand(program.problem.workloads[position].demand.clone());
+            stage.stands_for.insert((name.clone(), generation), stands);
         }
         for (id, replica) in &state.replicas {
             let Ok(node) = program.nodes.binary_search(&replica.node) else { continue };
             let key = (id.workload.clone(), replica.generation);
-            let of = match stage.stands_for.get(&key) {
-                Some(of) => *of,
-                None => stage.add(&id.workload, replica.generation, super::held(state, program, id)),
+            let stands = match stage.stands_for.get(&key) {
+                Some(stands) => *stands,
+                None => {
+                    let stands = stage.stand(super::held(state, program, id));
+                    stage.stands_for.insert(key, stands);
+                    stands
+                }
             };
-            stage.replicas.insert(id.clone(), (of, node));
+            stage.arrive(id, stands, node);
         }
-        stage.add_rules(placed);
         stage
     }
 
-    fn add(&mut self, name: &str, generation: u64, demand: Vec<u64>) -> usize {
-        let workload = Workload {
-            name: format!("{name} {generation} {}", self.problem.workloads.len()),
-            demand,
-            wanted: u32::MAX / 2,
-            move_weight: 1,
-            eligible: (0..self.problem.nodes.len()).collect(),
-            ..Workload::default()
-        };
-        self.problem.workloads.push(workload);
-        self.stands_for.insert((name.to_owned(), generation), self.problem.workloads.len() - 1);
-        self.problem.workloads.len() - 1
+    fn arrive(&mut self, id: &ReplicaId, stands: usize, node: usize) {
+        let workload = self.program.workloads.binary_search(&id.workload).ok();
+        *self.amounts.1.entry((stands, node)).or_default() += 1;
+        if let Some(workload) = workload {
+            *self.rules.1.entry((workload, node)).or_default() += 1;
+        }
+        self.replicas.insert(id.clone(), Here { stands, workload, node });
+        *self.up.entry(id.workload.clone()).or_default() += 1;
     }
 
-    /// The limits, over all that stands for their workloads.
-    fn add_rules(&mut self, placed: &[Placed]) {
-        let mut standing_of: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for ((of, _), workload) in &self.stands_for {
-            standing_of.entry(of).or_default().push(*workload);
+    fn leave(&mut self, id: &ReplicaId) {
+        let Some(Here { stands, workload, node }) = self.replicas.remove(id) else { return };
+        one_less(&mut self.amounts.1, (stands, node));
+        if let Some(workload) = workload {
+            one_less(&mut self.rules.1, (workload, node));
         }
-        let standing = |position: usize| {
-            let name = self.program.workloads[position].as_str();
-            standing_of.get(name).cloned().unwrap_or_default()
-        };
-        let nothing = || Rule::Quota { workloads: Vec::new(), max: Vec::new() };
-        let mut constraints = Vec::new();
-        let mut more = Vec::new();
-        for constraint in &self.program.problem.constraints {
-            let rule = match &constraint.rule {
-                Rule::LimitPerDomain { workloads, topology, limit } if constraint.weight.is_none() => {
-                    let workloads = workloads.iter().flat_map(|workload| standing(*workload)).collect();
-                    Rule::LimitPerDomain { workloads, topology: *topology, limit: *limit }
-                }
-                // As many as a domain may hold in the end, it may hold on the way.
-                Rule::Survive { workload, topology, keep } if constraint.weight.is_none() => {
-                    let wanted = self.program.problem.workloads[*workload].wanted;
-                    let in_the_end: u32 =
-                        placed.iter().map(|entry| if entry.workload == *workload { entry.count } else { 0 }).sum();
-                    let limit = in_the_end.max(wanted) - wanted.min(*keep);
-                    Rule::LimitPerDomain { workloads: standing(*workload), topology: *topology, limit }
-                }
-                Rule::SeparateFrom { a, b, topology, limit: 0 } if constraint.weight.is_none() && a != b => {
-                    let pairs = standing(*a).into_iter().flat_map(|a| standing(*b).into_iter().map(move |b| (a, b)));
-                    more.extend(pairs.map(|(a, b)| Rule::SeparateFrom { a, b, topology: *topology, limit: 0 }));
-                    nothing()
-                }
-                _ => nothing(),
-            };
-            constraints.push(Constraint { rule, weight: None });
-        }
-        constraints.extend(more.into_iter().map(|rule| Constraint { rule, weight: None }));
-        self.problem.constraints = constraints;
+        *self.up.entry(id.workload.clone()).or_default() -= 1;
     }
 
+    /// A workload more in the amounts.
+    fn stand(&mut self, demand: Vec<u64>) -> usize {
+        let workloads = &mut self.amounts.0.workloads;
+        workloads.push(Workload { demand, wanted: u32::MAX, ..Workload::default() });
+        workloads.len() - 1
+    }
+
+    /// What is broken now.
     fn violations(&self) -> Vec<Violation> {
-        let mut counts: BTreeMap<(usize, usize), u32> = BTreeMap::new();
-        self.replicas.values().for_each(|pair| *counts.entry(*pair).or_default() += 1);
-        let placed: Vec<Placed> =
-            counts.into_iter().map(|((workload, node), count)| Placed { workload, node, count }).collect();
-        let mut violations = hyphae_solver::check(&self.problem, &placed);
-        // Where a node has no label, the final placement and eligibility have the last word.
-        violations.retain(|violation| matches!(violation, Violation::Capacity { .. } | Violation::Rule { .. }));
-        violations
+        self.broken(&placed(&self.amounts.1), &placed(&self.rules.1))
     }
 
-    /// Replicas that are there, by workload.
-    fn up(&self) -> BTreeMap<&str, i64> {
-        let mut up = BTreeMap::new();
-        self.replicas.keys().for_each(|id| *up.entry(id.workload.as_str()).or_default() += 1);
-        up
+    /// What a placement breaks in the end, when everything is of its newest generation: those stand first, in the order of the program.
+    fn violations_of(&self, placed: &[Placed]) -> Vec<Violation> {
+        self.broken(placed, placed)
+    }
+
+    fn broken(&self, amounts: &[Placed], rules: &[Placed]) -> Vec<Violation> {
+        let mut broken = hyphae_solver::check(&self.amounts.0, amounts);
+        broken.retain(|violation| matches!(violation, Violation::Capacity { .. }));
+        let mut of_rules = hyphae_solver::check(&self.rules.0, rules);
+        of_rules.retain(|violation| matches!(violation, Violation::Rule { .. } | Violation::PerNodeMax { .. }));
+        broken.extend(of_rules);
+        broken
     }
 
     fn floors(&self, budgets: &BTreeMap<String, Budget>) -> BTreeMap<String, i64> {
-        let up = self.up();
         let floor = |(name, budget): (&String, &Budget)| {
-            let kept = i64::from(budget.placed).min(up.get(name.as_str()).copied().unwrap_or(0));
+            let kept = i64::from(budget.placed).min(self.up.get(name).copied().unwrap_or(0));
             (name.clone(), (kept - i64::from(budget.unavailable_max.max(1))).max(0))
         };
         budgets.iter().map(floor).collect()
@@ -195,55 +201,91 @@ impl<'a> Stage<'a> {
     fn begin(&mut self, step: &Step) {
         match step {
             Step::Start { replica, node, generation } => {
-                let of = self.stands_for.get(&(replica.workload.clone(), *generation)).copied();
-                if let (Some(of), Ok(node)) = (of, self.program.nodes.binary_search(node)) {
-                    self.replicas.insert(replica.clone(), (of, node));
+                let stands = self.stands_for.get(&(replica.workload.clone(), *generation)).copied();
+                if let (Some(stands), Ok(node)) = (stands, self.program.nodes.binary_search(node)) {
+                    self.arrive(replica, stands, node);
                 }
             }
             Step::Update { replica, generation } => {
                 let new = self.stands_for.get(&(replica.workload.clone(), *generation)).copied();
-                let (Some(new), Some((old, node))) = (new, self.replicas.get(replica).copied()) else { return };
-                let demand = |workload: usize| self.problem.workloads[workload].demand.iter();
-                let larger = demand(old).zip(demand(new)).map(|(old, new)| *old.max(new)).collect();
-                // A generation of its own, once for each pair of old and new.
-                let both = match self.stands_for.get(&(format!("{} {old} to {new}", replica.workload), 0)) {
-                    Some(both) => *both,
-                    None => {
-                        let both = self.add(&format!("{} {old} to {new}", replica.workload), 0, larger);
-                        self.join_limits(new, both);
-                        both
-                    }
-                };
-                self.replicas.insert(replica.clone(), (both, node));
+                let (Some(new), Some(here)) = (new, self.replicas.get(replica).copied()) else { return };
+                let between = self.between(here.stands, new);
+                self.become_another(replica, between);
                 self.becoming.insert(replica.clone(), new);
             }
             Step::Stop { .. } => {}
         }
     }
 
-    /// What stands for a replica on its way to `new` counts where `new` does.
-    fn join_limits(&mut self, new: usize, both: usize) {
-        for constraint in &mut self.problem.constraints {
-            if let Rule::LimitPerDomain { workloads, .. } = &mut constraint.rule
-                && workloads.contains(&new)
-                && !workloads.contains(&both)
-            {
-                workloads.push(both);
+    fn finish(&mut self, step: &Step) {
+        match step {
+            Step::Start { .. } => {}
+            Step::Stop { replica } => self.leave(replica),
+            Step::Update { replica, .. } => {
+                if let Some(new) = self.becoming.remove(replica) {
+                    self.become_another(replica, new);
+                }
             }
         }
     }
 
-    fn finish(&mut self, step: &Step) {
-        match step {
-            Step::Start { .. } => {}
-            Step::Stop { replica } => {
-                self.replicas.remove(replica);
-            }
-            Step::Update { replica, .. } => {
-                if let (Some(new), Some((of, _))) = (self.becoming.remove(replica), self.replicas.get_mut(replica)) {
-                    *of = new;
-                }
-            }
+    fn become_another(&mut self, id: &ReplicaId, stands: usize) {
+        if let Some(here) = self.replicas.get_mut(id) {
+            one_less(&mut self.amounts.1, (here.stands, here.node));
+            here.stands = stands;
+            *self.amounts.1.entry((stands, here.node)).or_default() += 1;
+        }
+    }
+
+    /// What stands for the larger of both.
+    fn between(&mut self, old: usize, new: usize) -> usize {
+        if let Some(both) = self.between.get(&(old, new)) {
+            return *both;
+        }
+        let demand = |workload: usize| self.amounts.0.workloads[workload].demand.iter();
+        let larger = demand(old).zip(demand(new)).map(|(old, new)| *old.max(new)).collect();
+        let both = self.stand(larger);
+        self.between.insert((old, new), both);
+        both
+    }
+}
+
+/// The program's workloads and nodes without amounts, under the rules that hold at every moment, each in its own position.
+fn rules(problem: &Problem, placed: &[Placed]) -> Problem {
+    let mut in_the_end = vec![0; problem.workloads.len()];
+    placed.iter().for_each(|entry| in_the_end[entry.workload] += entry.count);
+    let stated = |constraint: &Constraint| match &constraint.rule {
+        rule @ (Rule::LimitPerDomain { .. } | Rule::SeparateFrom { .. }) if constraint.weight.is_none() => rule.clone(),
+        // As many as a domain may hold in the end, it may hold on the way.
+        Rule::Survive { workload, topology, keep } if constraint.weight.is_none() => {
+            let wanted = problem.workloads[*workload].wanted;
+            let limit = in_the_end[*workload].max(wanted) - wanted.min(*keep);
+            Rule::LimitPerDomain { workloads: vec![*workload], topology: *topology, limit }
+        }
+        _ => Rule::AllOrNothing { workloads: Vec::new() },
+    };
+    let of_constraint = |constraint: &Constraint| Constraint { rule: stated(constraint), weight: None };
+    let of_node = |node: &Node| Node { domains: node.domains.clone(), ..Node::default() };
+    let of_workload =
+        |workload: &Workload| Workload { wanted: u32::MAX, per_node_max: workload.per_node_max, ..Workload::default() };
+    Problem {
+        topologies: problem.topologies.clone(),
+        nodes: problem.nodes.iter().map(of_node).collect(),
+        workloads: problem.workloads.iter().map(of_workload).collect(),
+        constraints: problem.constraints.iter().map(of_constraint).collect(),
+        ..Problem::default()
+    }
+}
+
+fn placed(counts: &Counts) -> Vec<Placed> {
+    counts.iter().map(|(&(workload, node), &count)| Placed { workload, node, count }).collect()
+}
+
+fn one_less(counts: &mut Counts, pair: (usize, usize)) {
+    match counts.get_mut(&pair) {
+        Some(count) if *count > 1 => *count -= 1,
+        _ => {
+            counts.remove(&pair);
         }
     }
 }

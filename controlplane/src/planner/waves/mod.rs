@@ -2,18 +2,22 @@
 //!
 //! ```text
 //! start   as soon as it fits beside everything that still runs
-//! move    start the new replica; stop the old one in a later wave (make before break)
+//! move    start the new replica; stop the old one in a later wave (make before break). Which of a workload's old replicas goes for which new
+//!         one is decided on the way: the one whose room lets others begin
 //! update  in place, as many at once as the workload lets be unavailable
 //! stop    as many at once as the workload lets be unavailable; what is beyond the wanted number, at once
 //! ```
 //!
 //! At every moment of a wave, whatever order its steps take, capacity holds (a move is charged at both ends until its stop is done), and so do
-//! the limits per domain and `separate` ([`limits`]). Where moves wait for each other in a circle, one is made break before make, and
-//! says so. [`check`] goes through the finished waves once more with the solver's checker; `near` and `spread` are kept by the final
-//! placement only, since no order of single steps could.
+//! the limits per domain and `separate` ([`limits`]). What only takes room on a node leaves it to the moves that wait for that node. Where moves and
+//! updates still wait for each other in a circle, one is made break before make, and says so. [`mod@check`] goes through the finished waves
+//! once more with the solver's checker; `near`, `spread`, quotas and reserves are kept by the final placement only: no order of single
+//! steps could keep the first two, and a move counts twice while it lasts.
 
 mod check;
 mod limits;
+#[cfg(test)]
+mod random_tests;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +28,7 @@ use crate::plan::{Action, Change};
 use crate::state::{ReplicaId, State, Step};
 use hyphae_solver::Placed;
 use limits::Limits;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What the waves must know of a workload.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +44,7 @@ pub(super) struct Budget {
 /// The steps in order, each with the position of its change.
 pub(super) struct Waves {
     pub(super) steps: Vec<Vec<(usize, Step)>>,
-    /// Changes whose order had to be break before make.
+    /// Changes whose order had to be break before make: moves whose old replica stops first, updates that are a stop and, later, a start.
     pub(super) broken_first: Vec<usize>,
     /// Those among them for which the workload's `max-unavailable` could not be kept.
     pub(super) over_budget: Vec<usize>,
@@ -58,10 +62,20 @@ struct Unit {
     takes: Vec<u64>,
     /// What it gives back there when it is done.
     gives: Vec<u64>,
+    /// What stopping its replica gives back: nothing for a start.
+    frees: Vec<u64>,
     /// Takes a running replica down.
     disrupts: bool,
     /// The unit that has to be done in an earlier wave: a move's start.
     after: Option<usize>,
+    /// Starts what stops elsewhere once this is done.
+    of_move: bool,
+}
+
+impl Unit {
+    fn takes_only(&self) -> bool {
+        self.takes.iter().any(|amount| *amount > 0) && self.gives.iter().all(|amount| *amount == 0)
+    }
 }
 
 /// Orders the changes that lead to `placed`.
@@ -77,18 +91,20 @@ pub(super) fn waves(
     let mut done = vec![false; units.len()];
     let mut waves = Waves { steps: Vec::new(), broken_first: Vec::new(), over_budget: Vec::new() };
     while done.contains(&false) {
+        ground.match_anew(&mut units, &done);
         let mut wave = ground.wave(&units, &done);
         if wave.is_empty() {
             wave = match ground.cycle(&units, &done) {
-                Some(stop) => {
-                    units[stop].after = None;
-                    waves.broken_first.push(units[stop].change);
-                    if !ground.can_spare(&units[stop].workload) {
-                        waves.over_budget.push(units[stop].change);
+                Some(first) => {
+                    break_first(program, &mut units, first);
+                    done.resize(units.len(), false);
+                    waves.broken_first.push(units[first].change);
+                    if !ground.can_spare(&units[first].workload) {
+                        waves.over_budget.push(units[first].change);
                     }
-                    vec![stop]
+                    vec![first]
                 }
-                // Only what breaks capacity already is left: the present state's fault, which the checker has excused.
+                // Nothing is known to lead here; the check has the last word.
                 None => (0..units.len()).filter(|unit| !done[*unit]).collect(),
             };
             wave.iter().for_each(|unit| ground.begin(&units[*unit]));
@@ -104,6 +120,30 @@ pub(super) fn waves(
     waves
 }
 
+/// Lets a replica stop that others wait for: a move's before its replacement starts, one to be updated until there is room to start it again.
+fn break_first(program: &Program, units: &mut Vec<Unit>, first: usize) {
+    let unit = &mut units[first];
+    unit.after = None;
+    if let Step::Update { replica, generation } = unit.step.clone() {
+        let nothing = vec![0; program.problem.resources.len()];
+        let node = program.nodes[unit.node].clone();
+        unit.step = Step::Stop { replica: replica.clone() };
+        unit.takes = nothing.clone();
+        unit.gives = unit.frees.clone();
+        let again = Unit {
+            step: Step::Start { replica, node, generation },
+            workload: unit.workload.clone(),
+            takes: new_demand(program, &unit.workload),
+            gives: nothing.clone(),
+            frees: nothing,
+            disrupts: false,
+            after: Some(first),
+            ..*unit
+        };
+        units.push(again);
+    }
+}
+
 fn units(state: &State, program: &Program, changes: &[Change], budgets: &BTreeMap<String, Budget>) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
     let node = |name: &Option<String>| {
@@ -114,7 +154,7 @@ fn units(state: &State, program: &Program, changes: &[Change], budgets: &BTreeMa
     for (position, change) in changes.iter().enumerate() {
         let new = new_demand(program, &change.workload);
         let generation = budgets.get(&change.workload).map_or(0, |budget| budget.generation);
-        let unit = |step, node: usize, takes: &[u64], gives: &[u64], disrupts, after| Unit {
+        let unit = |step, node: usize, takes: &[u64], (gives, frees): (&[u64], &[u64]), disrupts, after| Unit {
             change: position,
             step,
             workload: change.workload.clone(),
@@ -122,12 +162,21 @@ fn units(state: &State, program: &Program, changes: &[Change], budgets: &BTreeMa
             node,
             takes: takes.to_vec(),
             gives: gives.to_vec(),
+            frees: frees.to_vec(),
             disrupts,
             after,
+            of_move: false,
         };
         let start = |index: u32, to: usize| {
             let replica = ReplicaId { workload: change.workload.clone(), index };
-            unit(Step::Start { replica, node: program.nodes[to].clone(), generation }, to, &new, &nothing, false, None)
+            unit(
+                Step::Start { replica, node: program.nodes[to].clone(), generation },
+                to,
+                &new,
+                (&nothing, &nothing),
+                false,
+                None,
+            )
         };
         for (nth, index) in change.replicas.iter().enumerate() {
             let replica = ReplicaId { workload: change.workload.clone(), index: *index };
@@ -135,18 +184,20 @@ fn units(state: &State, program: &Program, changes: &[Change], budgets: &BTreeMa
             match (change.action, node(&change.from), node(&change.to)) {
                 (Action::Start, _, Some(to)) => units.push(start(*index, to)),
                 (Action::Stop, Some(from), _) => {
-                    units.push(unit(Step::Stop { replica }, from, &nothing, &old, true, None));
+                    units.push(unit(Step::Stop { replica }, from, &nothing, (&old, &old), true, None));
                 }
                 (Action::Update, Some(from), _) => {
                     let takes: Vec<u64> = new.iter().zip(&old).map(|(new, old)| new.saturating_sub(*old)).collect();
                     let gives: Vec<u64> = old.iter().zip(&new).map(|(old, new)| old.saturating_sub(*new)).collect();
-                    units.push(unit(Step::Update { replica, generation }, from, &takes, &gives, true, None));
+                    units.push(unit(Step::Update { replica, generation }, from, &takes, (&gives, &old), true, None));
                 }
                 (Action::Move, Some(from), Some(to)) => {
-                    units.push(start(change.new_replicas[nth], to));
+                    units.push(Unit { of_move: true, ..start(change.new_replicas[nth], to) });
                     let after = units.len() - 1;
-                    units.push(unit(Step::Stop { replica }, from, &nothing, &old, true, Some(after)));
+                    units.push(unit(Step::Stop { replica }, from, &nothing, (&old, &old), true, Some(after)));
                 }
+                // What ran on a node that is gone is gone.
+                (Action::Move, None, Some(to)) => units.push(start(change.new_replicas[nth], to)),
                 _ => {}
             }
         }
@@ -172,9 +223,19 @@ fn held(state: &State, program: &Program, replica: &ReplicaId) -> Vec<u64> {
     }
 }
 
+/// What a stop lets begin, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Opens {
+    /// A start of its own workload, after which one more may stop.
+    Own,
+    Others,
+    Nothing,
+}
+
 /// What is free and what runs. Within a wave, everything that begins counts at once and nothing that ends does.
 struct Ground {
-    /// By node, then resource; below zero where the present state holds too much.
+    /// By node, then resource: what is free of what it has, or of what the final placement holds if that is more. Below zero where the present
+    /// state holds too much.
     free: Vec<Vec<i128>>,
     up: BTreeMap<String, i64>,
     floor: BTreeMap<String, i64>,
@@ -183,12 +244,22 @@ struct Ground {
 
 impl Ground {
     fn new(state: &State, program: &Program, placed: &[Placed], budgets: &BTreeMap<String, Budget>) -> Self {
-        let capacity = |node: &hyphae_solver::Node| node.capacity.iter().map(|amount| i128::from(*amount)).collect();
-        let mut free: Vec<Vec<i128>> = program.problem.nodes.iter().map(capacity).collect();
+        let problem = &program.problem;
+        let mut in_the_end = vec![vec![0; problem.resources.len()]; problem.nodes.len()];
+        for entry in placed {
+            let demand = &problem.workloads[entry.workload].demand;
+            for (sum, amount) in in_the_end[entry.node].iter_mut().zip(demand) {
+                *sum += i128::from(*amount) * i128::from(entry.count);
+            }
+        }
+        let most = |(node, held): (&hyphae_solver::Node, &Vec<i128>)| {
+            node.capacity.iter().zip(held).map(|(has, held)| i128::from(*has).max(*held)).collect()
+        };
+        let mut free: Vec<Vec<i128>> = problem.nodes.iter().zip(&in_the_end).map(most).collect();
         let mut up: BTreeMap<String, i64> = BTreeMap::new();
         for (id, replica) in &state.replicas {
-            *up.entry(id.workload.clone()).or_default() += 1;
             if let Ok(node) = program.nodes.binary_search(&replica.node) {
+                *up.entry(id.workload.clone()).or_default() += 1;
                 take(&mut free[node], &held(state, program, id));
             }
         }
@@ -204,15 +275,60 @@ impl Ground {
 
     /// Every unit that can run now, all at once; they have begun.
     fn wave(&mut self, units: &[Unit], done: &[bool]) -> Vec<usize> {
+        let waiting = |(unit, done): (&Unit, &bool)| (!done && unit.of_move).then_some(unit.node);
+        let mut awaited: BTreeMap<usize, usize> = BTreeMap::new();
+        units.iter().zip(done).filter_map(waiting).for_each(|node| *awaited.entry(node).or_default() += 1);
         let mut wave = Vec::new();
-        for (position, unit) in units.iter().enumerate() {
+        // What only takes room comes last, and not where a move still waits for room.
+        let (last, first): (Vec<usize>, Vec<usize>) =
+            (0..units.len()).partition(|position| units[*position].takes_only() && !units[*position].of_move);
+        for (position, is_last) in first.iter().map(|unit| (*unit, false)).chain(last.iter().map(|unit| (*unit, true)))
+        {
+            let unit = &units[position];
             let ready = !done[position] && unit.after.is_none_or(|before| done[before]);
-            if ready && self.has_room(unit) && (!unit.disrupts || self.can_spare(&unit.workload)) {
+            let yields = is_last && awaited.get(&unit.node).is_some_and(|moves| *moves > 0);
+            if ready && !yields && self.has_room(unit) && (!unit.disrupts || self.can_spare(&unit.workload)) {
                 self.begin(unit);
                 wave.push(position);
+                if let (true, Some(moves)) = (unit.of_move, awaited.get_mut(&unit.node)) {
+                    *moves -= 1;
+                }
             }
         }
+        wave.sort_unstable();
         wave
+    }
+
+    /// For new replicas that are up, old ones of the same workload may stop: those that let something begin go first.
+    fn match_anew(&mut self, units: &mut [Unit], done: &[bool]) {
+        let mut stops: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for position in (0..units.len()).filter(|position| !done[*position]) {
+            if matches!((&units[position].step, units[position].after), (Step::Stop { .. }, Some(_))) {
+                stops.entry(&units[position].workload).or_default().push(position);
+            }
+        }
+        let is_up = |stop: &usize| units[*stop].after.is_some_and(|start| done[start]);
+        stops.retain(|_, stops| stops.iter().any(is_up) && !stops.iter().all(is_up));
+        if stops.is_empty() {
+            return;
+        }
+        let blocked = self.blocked(units, done);
+        let mut matched: Vec<(usize, Option<usize>)> = Vec::new();
+        for stops in stops.into_values() {
+            let mut starts: Vec<Option<usize>> = stops.iter().map(|stop| units[*stop].after).collect();
+            starts.sort_by_key(|start| !start.is_some_and(|start| done[start]));
+            let mut order: Vec<_> =
+                stops.iter().map(|stop| (self.opens(units, &blocked, *stop), !is_up(stop), *stop)).collect();
+            order.sort_unstable();
+            matched.extend(order.into_iter().map(|(.., stop)| stop).zip(starts));
+        }
+        matched.into_iter().for_each(|(stop, start)| units[stop].after = start);
+    }
+
+    /// What could begin if there were room.
+    fn blocked(&self, units: &[Unit], done: &[bool]) -> Vec<usize> {
+        let ready = |position: &usize| !done[*position] && units[*position].after.is_none_or(|before| done[before]);
+        (0..units.len()).filter(ready).filter(|position| !self.has_room(&units[*position])).collect()
     }
 
     fn has_room(&self, unit: &Unit) -> bool {
@@ -225,17 +341,39 @@ impl Ground {
         self.up.get(workload).copied().unwrap_or(0) > self.floor.get(workload).copied().unwrap_or(0)
     }
 
-    /// A move's stop that lets something go on: one on a node where a start waits for room before others, one whose workload can spare a
-    /// replica before others.
-    fn cycle(&self, units: &[Unit], done: &[bool]) -> Option<usize> {
-        let waits = |unit: &Unit| matches!(unit.step, Step::Start { .. });
-        let wanted: BTreeSet<usize> =
-            units.iter().zip(done).filter(|(unit, done)| !**done && waits(unit)).map(|(unit, _)| unit.node).collect();
-        let stops = (0..units.len()).filter(|position| !done[*position] && units[*position].after.is_some());
-        stops.min_by_key(|position| {
+    /// What to break when nothing can begin: a stop, so that something can. An update, which takes its replica down anyway, rather than a move;
+    /// before all, one whose workload can spare a replica.
+    fn cycle(&mut self, units: &[Unit], done: &[bool]) -> Option<usize> {
+        let pending = || (0..units.len()).filter(|position| !done[*position]);
+        let ready = |unit: &Unit| unit.after.is_none_or(|before| done[before]);
+        let blocked = self.blocked(units, done);
+        let waits = |position: &usize| !ready(&units[*position]) || blocked.binary_search(position).is_ok();
+        let mut stops: Vec<usize> = pending().filter(|unit| units[*unit].disrupts).filter(waits).collect();
+        stops.sort_by_key(|position| {
             let unit = &units[*position];
-            (!self.can_spare(&unit.workload), !wanted.contains(&unit.node), *position)
-        })
+            (!self.can_spare(&unit.workload), unit.after.is_some(), *position)
+        });
+        let helps = stops.iter().find(|stop| self.opens(units, &blocked, **stop) != Opens::Nothing);
+        helps.or(stops.first()).copied()
+    }
+
+    /// What of all that is blocked can begin when what `stop` stops is no longer there.
+    fn opens(&mut self, units: &[Unit], blocked: &[usize], stop: usize) -> Opens {
+        let Unit { node, position, frees, workload, .. } = &units[stop];
+        self.free[*node].iter_mut().zip(frees).for_each(|(free, frees)| *free += i128::from(*frees));
+        position.iter().for_each(|workload| self.limits.leave(*workload, *node));
+        let (mut own, mut other) = (false, false);
+        for unit in blocked.iter().filter(|unit| **unit != stop && self.has_room(&units[**unit])) {
+            own |= units[*unit].of_move && units[*unit].workload == *workload;
+            other = true;
+        }
+        position.iter().for_each(|workload| self.limits.arrive(*workload, *node));
+        take(&mut self.free[*node], frees);
+        match (own, other) {
+            (true, _) => Opens::Own,
+            (_, true) => Opens::Others,
+            _ => Opens::Nothing,
+        }
     }
 
     fn begin(&mut self, unit: &Unit) {

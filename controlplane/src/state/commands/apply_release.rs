@@ -1,4 +1,5 @@
-//! Carries out a plan: compare-and-set on the revision it was made at. Its first wave is released at once.
+//! Carries out a plan: compare-and-set on the revision it was made at. Its first wave is released at once, unless replicas that an earlier
+//! plan stops may still be there: what they hold is not free, and they are waited for first.
 
 use super::{Effect, Refusal};
 use crate::state::{INDEX_MAX, Release, ReplicaId, Rollout, State, Step, WorkloadRecord};
@@ -25,13 +26,23 @@ pub(super) fn apply(release: Release, state: &mut State) -> Result<Effect, Refus
     retire(state, &release.workloads);
     put_workloads(state, release.workloads, &next_service_id.0);
     state.revision += 1;
-    state.rollout = None;
-    if let Some(first) = release.waves.first() {
-        state.release_wave(first);
-        state.rollout = Some(Rollout { revision: state.revision, waves: release.waves, released: 1 });
+    let mut waves = release.waves;
+    let leaving = leaving(state.rollout.take(), state);
+    if leaving.is_empty() {
+        waves.first().into_iter().for_each(|first| state.release_wave(first));
+    } else {
+        waves.insert(0, leaving);
     }
+    state.rollout = (!waves.is_empty()).then_some(Rollout { revision: state.revision, waves, released: 1 });
     state.prune();
     Ok(Effect::Changed)
+}
+
+/// The stops that a rollout under way has released. Whether any of these replicas is still there only its node knows.
+fn leaving(rollout: Option<Rollout>, state: &State) -> Vec<Step> {
+    let Some(Rollout { waves, released, .. }) = rollout else { return Vec::new() };
+    let gone = |step: &Step| matches!(step, Step::Stop { replica } if !state.replicas.contains_key(replica));
+    waves.into_iter().take(released).flatten().filter(gone).collect()
 }
 
 fn contradiction<T>(text: String) -> Result<T, Refusal> {
