@@ -86,9 +86,10 @@
 //! ```
 //!
 //! *Fewer nodes*: what is open is what the class relaxation opens and a little more; its counts are dealt out, all that is left goes where
-//! it overloads least, and simulated annealing over exchanges of up to two replicas makes the overload go away. Then nodes are closed, many at once
-//! at first, or changed for cheaper ones, as long as everything finds room again: two ways at a time, each on a thread, those first that left least
-//! too much when they failed. What must stay out, proven by the class relaxation, is left out from the start. Filling all open nodes together, rather than one by one, lets several
+//! it overloads least, and simulated annealing over exchanges of up to two replicas makes the overload go away; all exchanges of a pair between two nodes
+//! are looked at together. Then nodes are closed, many at once at first, or changed for cheaper ones, as long as everything finds room again: two
+//! ways at a time, each on a thread, those first that left least too much when they failed. Where classes are many for the nodes that are needed, so that
+//! rounding up opens too much, the class program is also solved with whole node counts, a little capacity held back, from the best placement. What must stay out, proven by the class relaxation, is left out from the start. Filling all open nodes together, rather than one by one, lets several
 //! resources run out on every node at once.
 //!
 //! That and ruin and recreate work on a board: flat arrays in which the units of every rule are kept up to date replica by replica, so that a step
@@ -110,8 +111,9 @@
 //! - What runs and must not move, or moves at a price, is not brought onto fewer nodes by annealing: ruin and recreate does that, more slowly.
 //! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
 //!   in it. There is no column generation and no partitioning.
-//! - The deadline is looked at between steps and while HiGHS works, but not within the greedy stage; HiGHS, left behind, ends by its own limit.
-//! - A repair changes one thing: where two independent reasons stand in the way, loosening either alone helps nobody.
+//! - The deadline is looked at between steps and while HiGHS works, but not within a pass of the greedy stage, of which one is always made; HiGHS, left behind, ends by its own limit.
+//! - A repair changes one thing: where two independent reasons stand in the way of one workload, loosening either alone helps nobody.
+//!   [`Solution::together`] changes several, but only what helps each of the short ones by itself.
 //! - The order of nodes that the greedy stage follows knows nothing of devices, of soft rules about what is left on each node (safety,
 //!   balance), or how far replicas move: with those it looks at all nodes of a workload. Under [`Shape::Spread`] and soft rules over many
 //!   domains it compares 64 nodes of each cell of its index.

@@ -167,7 +167,12 @@ impl<'i, 'p> Search<'i, 'p> {
     pub(crate) fn greedy(&mut self) {
         let natural = Greedy::natural_fit(self.instance.problem.objective.shape);
         let kept = self.best.clone();
-        for (fit, start) in [(natural, kept.as_slice()), (natural, &[]), (Fit::Tightest, &[]), (Fit::Loosest, &[])] {
+        let passes = [(natural, kept.as_slice()), (natural, &[]), (Fit::Tightest, &[]), (Fit::Loosest, &[])];
+        for (pass, (fit, start)) in passes.into_iter().enumerate() {
+            // One is made whatever the time; others only as long as there is some.
+            if pass > 0 && !self.best.is_empty() && self.instance.until.is_some_and(Deadline::passed) {
+                return;
+            }
             if self.is_short() || fit == natural && !start.is_empty() || self.best.is_empty() {
                 self.offer(Greedy::new(self.instance, fit).extend(start));
             }
