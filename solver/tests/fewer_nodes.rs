@@ -77,6 +77,58 @@ fn what_can_not_be_placed_keeps_no_node_open() {
     assert!(cost.bound == 301 && cost.value <= 308, "{cost:?}");
 }
 
+/// Numbers from 0 to `below` that look random (splitmix64).
+fn dice(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = seed;
+    move |below| {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb) % below
+    }
+}
+
+/// Nodes of eight types in three zones, two of each, and twenty kinds of replica spread over the zones: some thirty of the nodes are needed, of
+/// nearly as many classes.
+fn kinds_of_node(seed: u64) -> Problem {
+    let (mut dice, mut problem) = (dice(seed), puzzle(0, 0));
+    for node in 0..48 {
+        let (kind, zone) = (node / 6, node % 3);
+        let (cpu, memory) = (16 << (kind % 3), 32 + 24 * (kind as u64 * 5 % 8));
+        problem.nodes.push(Node {
+            name: format!("n{node}"),
+            capacity: vec![cpu, memory],
+            price_micros: 10_000 * cpu + 4_000 * memory + 7_000 * (kind as u64 * 3 % 5),
+            domains: vec![Some(node), Some(zone)],
+            ..Node::default()
+        });
+    }
+    problem.topologies[0].domains = (0..48).map(|node| format!("n{node}")).collect();
+    problem.topologies.push(Topology { key: "zone".into(), domains: ["a", "b", "c"].map(String::from).to_vec() });
+    for kind in 0..20 {
+        problem.workloads.push(Workload {
+            name: format!("w{kind}"),
+            demand: vec![1 + dice(8), 2 + dice(28)],
+            wanted: 3 + dice(9) as u32,
+            eligible: (0..48).collect(),
+            move_weight: 1,
+            ..Workload::default()
+        });
+    }
+    problem.workloads.drain(..3);
+    let spread = |workload| Rule::Spread { workload, topology: 1, max_skew: 1 };
+    problem.constraints = (0..20).map(|workload| Constraint { rule: spread(workload), weight: None }).collect();
+    problem
+}
+
+#[test]
+fn a_few_nodes_of_many_kinds_are_chosen_together() {
+    // Node by node from what the relaxation opens, rounded up, the search stays 4.4 % above the bound.
+    let solution = solved(&kinds_of_node(2), LONG / 4);
+    assert_eq!(solution.shortages, []);
+    let cost = solution.tiers.iter().find(|tier| tier.tier == Tier::Cost).expect("a tier of cost");
+    assert!(100 * cost.value <= 103 * cost.bound, "{cost:?}");
+}
+
 #[test]
 fn more_than_anybody_can_place_is_no_trouble() {
     let mut problem = puzzle(3, 600_000);
