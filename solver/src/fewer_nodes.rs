@@ -20,8 +20,10 @@ const MORE_IN_ALL: f64 = 0.03;
 const MORE_MAX: f64 = 0.06;
 /// What all replicas together ask for of a resource, at most.
 const AMOUNT_MAX: u128 = 1 << 61;
-/// Steps of the shortest annealing for each replica and node.
+/// Steps of the shortest annealing for each replica and node, where nodes hold no more than so many.
 const STEPS: u64 = 50;
+const FEW_ON_EACH: u64 = 10;
+const MANY_ON_EACH: u64 = 100;
 /// The part of the time after which soft rules that are still broken are left to other searches.
 const EARLY: f64 = 0.6;
 /// The descent to what a guide needs ends when it is to go by less than this part of the way.
@@ -240,11 +242,13 @@ impl<'i, 'p> Search<'i, 'p> {
         Some(board)
     }
 
-    /// Steps of the shortest annealing.
+    /// Steps of the shortest annealing: fewer where nodes hold many replicas, since a step looks at all pairs of two nodes.
     fn steps(&self) -> u64 {
         let problem = self.instance.problem;
         let replicas: u64 = problem.workloads.iter().map(|w| u64::from(w.wanted)).sum();
-        STEPS * (replicas + problem.nodes.len() as u64)
+        let nodes = problem.nodes.len() as u64;
+        let on_each = (replicas / nodes.max(1)).clamp(FEW_ON_EACH, MANY_ON_EACH);
+        STEPS.saturating_mul(replicas + nodes).saturating_mul(FEW_ON_EACH * FEW_ON_EACH) / (on_each * on_each)
     }
 
     /// By how many units every placement breaks soft rules, as far as that is known.

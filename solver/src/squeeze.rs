@@ -20,6 +20,8 @@ const COLD: f64 = 0.0003;
 /// Per cent of steps: from a node with an overload; a second replica of a node goes along.
 const OVERLOADED: usize = 95;
 const TWO: usize = 22;
+/// Per cent of steps, while soft rules are broken: whatever becomes of the overload.
+const SOFTLY: usize = 25;
 /// No resource's overload is cheaper than this part of a node's price for a whole node's capacity of it.
 const CHEAPEST: f64 = 0.2;
 /// Per cent of the time after which an annealing's temperature looks at the clock.
@@ -269,8 +271,9 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         }
         let along = [from, to].map(|node| self.along(node));
         let accept = -heat * self.chance.part().max(1e-12).ln();
-        // What soft rules may gain is not known before.
-        let gain = if self.board.soft == 0 { 0.0 } else { self.soft * self.board.soft as f64 };
+        // What soft rules may gain is not known before, and mostly it is nothing.
+        let softly = self.board.soft != 0 && self.chance.percent(SOFTLY);
+        let gain = if softly { self.soft * self.board.soft as f64 } else { 0.0 };
         let Some((given, taken)) = self.exchange((from, to), along, accept + gain) else { return };
         let change = self.overload_after((from, to), given, taken) - self.over[from] - self.over[to];
         let (gives, takes) = (|| given.iter().flatten(), || taken.iter().flatten());
