@@ -89,7 +89,8 @@
 //! it overloads least, and simulated annealing over exchanges of up to two replicas makes the overload go away; all exchanges of a pair between two nodes
 //! are looked at together. Then nodes are closed, many at once at first, or changed for cheaper ones, as long as everything finds room again: two
 //! ways at a time, each on a thread, those first that left least too much when they failed. Where classes are many for the nodes that are needed, so that
-//! rounding up opens too much, the class program is also solved with whole node counts, a little capacity held back, from the best placement. What must stay out, proven by the class relaxation, is left out from the start. Filling all open nodes together, rather than one by one, lets several
+//! rounding up opens too much, the class program is also solved with whole node counts, a little capacity held back, from the best placement. What must
+//! stay out, proven by the class relaxation, is left out from the start. Filling all open nodes together, rather than one by one, lets several
 //! resources run out on every node at once.
 //!
 //! That and ruin and recreate work on a board: flat arrays in which the units of every rule are kept up to date replica by replica, so that a step

@@ -156,6 +156,7 @@ impl Explainer<'_, '_> {
                 && !allowed.iter().any(|node| free(node) >= u128::from(demand)),
         }
     }
+
     /// The least shortage found quickly for a changed problem, from the present placement.
     pub(super) fn solved(&self, instance: &Instance) -> Vec<Placed> {
         let mut search = Search::new(instance, prune(instance, self.placed));
