@@ -117,20 +117,26 @@ const CUT_ROUNDS_MAX: usize = 15;
 /// A round that raises the bound by less, relatively, is the last but one.
 const CUT_GAIN_MIN: f64 = 2e-5;
 
-/// Lower bounds on those tiers for which `which` holds of a placement worth `worth`, where `known` is not already tight: what any placement with the same values in
-/// the tiers before must reach. First the linear relaxation, with `cuts` added to until they gain nothing any more; then, when `whole` asks
-/// for it, with whole columns, for at most half of the time left, so that one tier's proof does not use up the others' time. Returns the
-/// values of the relaxation of the cost, where it was looked at and nothing is short.
+/// Lower bounds on those tiers for which `which` holds of a placement worth `worth`, where `known` is not already tight: what any placement with
+/// the same values in the tiers before must reach. First the linear relaxation, with `cuts` added to until they gain nothing any more; then,
+/// from a `start` if there is one, with whole node counts, for at most half of the time left, so that one tier's proof does not use up the
+/// others' time. (Without a start the back-end finds next to nothing, and proves no more.) Returns the values that the last program found for
+/// the cost, where it was looked at and nothing is short.
 pub(crate) fn bounds(
     model: &Model,
     worth: &[(Tier, u64)],
     (known, proofs): (&mut [u64], &mut [Proof]),
     cuts: &mut Vec<Linear>,
-    (whole, which): (Whole, fn(Tier) -> bool),
+    (start, which): (Option<&[f64]>, fn(Tier) -> bool),
     deadline: Deadline,
 ) -> Option<Vec<f64>> {
     let (mut rows, mut found): (Vec<Linear>, _) = (Vec::new(), None);
-    let last = worth.iter().zip(known.iter()).rposition(|((_, value), known)| known < value);
+    // What is short would be left out of the values as well.
+    let is_short = |known: &[u64]| {
+        let mut tiers = worth.iter().zip(known);
+        tiers.any(|((tier, value), known)| matches!(tier, Tier::Shortage(_)) && value > known)
+    };
+    let last = worth.iter().zip(known.iter()).rposition(|((tier, value), known)| known < value && which(*tier));
     for (index, (_, tier)) in model.tiers.iter().enumerate() {
         let value = worth[index].1;
         let scaled = Scaled::new(tier);
@@ -145,25 +151,26 @@ pub(crate) fn bounds(
                 (*known, proofs[index]) = (bound, proof);
             }
         };
-        if known[index] < value && which(worth[index].0) && !deadline.passed() {
+        let is_cost = matches!(worth[index].0, Tier::Cost | Tier::PricedCost);
+        let is_open = |known: u64| known < value && which(worth[index].0);
+        if is_open(known[index]) && !deadline.passed() {
             let (bound, values) = relaxation(model, &scaled, &rows, cuts, deadline);
             learn(&mut known[index], bound, Proof::ClassRelaxation);
-            // What is short would be left out of the values as well.
-            let short = worth
-                .iter()
-                .zip(known.iter())
-                .any(|((tier, value), known)| matches!(tier, Tier::Shortage(_)) && value > known);
-            if !short && matches!(worth[index].0, Tier::Cost | Tier::PricedCost) {
+            if is_cost && !is_short(known) {
                 found = values;
             }
         }
-        if known[index] < value && which(worth[index].0) && whole != Whole::None && !deadline.passed() {
+        if let Some(start) = start.filter(|_| is_open(known[index]) && !deadline.passed()) {
             let share = if Some(index) == last { deadline.remaining() } else { deadline.remaining() / 2 };
             let gap = 0.9 * scaled.unit / scaled.divisor;
-            let limits = SolveLimits { deadline: deadline.within(share), whole, gap, relative_gap: 0.0 };
+            let deadline = deadline.within(share);
+            let limits = SolveLimits { deadline, whole: Whole::All, gap, relative_gap: 0.0 };
             let all: Vec<Linear> = rows.iter().chain(cuts.iter()).cloned().collect();
-            let bound = model.program.minimise(&scaled.objective, &all, None, limits).bound;
-            learn(&mut known[index], bound, Proof::ClassProgram);
+            let outcome = model.program.minimise(&scaled.objective, &all, Some(start), limits);
+            learn(&mut known[index], outcome.bound, Proof::ClassProgram);
+            if is_cost && !is_short(known) {
+                found = outcome.values;
+            }
         }
         rows.extend(model.no_worse(index, value as f64));
     }

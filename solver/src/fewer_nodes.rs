@@ -2,7 +2,7 @@
 //! annealing makes the overload go away ([`crate::squeeze`]), and when it is gone nodes are closed or changed for cheaper ones
 //! ([`crate::ladder`]) as long as that succeeds. For problems in which nothing runs yet and which a board can hold.
 
-use crate::backend::{Linear, Whole};
+use crate::backend::Whole;
 use crate::board::Board;
 use crate::chance::{Chance, SEED};
 use crate::deadline::Deadline;
@@ -69,7 +69,7 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Places everything on what the class program would open and a little more, then goes down from there.
-    pub(crate) fn squeeze(&mut self, (guide, cuts): (&Guide, &[Linear]), deadline: Deadline) {
+    pub(crate) fn squeeze(&mut self, guide: &Guide, deadline: Deadline) {
         let (instance, problem) = (self.instance, self.instance.problem);
         if !problem.current.is_empty() || !self.is_open(|tier| matches!(tier, Tier::Cost | Tier::PricedCost)) {
             return;
@@ -82,7 +82,7 @@ impl<'i, 'p> Search<'i, 'p> {
         let first = if rounds_up { deadline.within(deadline.remaining().mul_f64(FIRST)) } else { deadline };
         self.go_down(&mut reached, &mut ladder, (1.0, early), &mut chance, first);
         if rounds_up {
-            if let Some(whole) = self.with_whole_counts(cuts, &worth, deadline) {
+            if let Some(whole) = self.with_whole_counts(&worth, deadline) {
                 (reached, ladder) = (whole, Ladder::new(instance, guide, &worth));
             }
             self.go_down(&mut reached, &mut ladder, (0.0, early), &mut chance, deadline);
@@ -135,11 +135,11 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Everything on whole node counts that the class program finds to be cheaper than the best so far, with ever less capacity held back.
-    fn with_whole_counts(&mut self, cuts: &[Linear], worth: &Worth, deadline: Deadline) -> Option<Squeeze<'i, 'p>> {
+    fn with_whole_counts(&mut self, worth: &Worth, deadline: Deadline) -> Option<Squeeze<'i, 'p>> {
         let mut reached = None;
         for held_back in HELD_BACK {
             let part = |part| deadline.within(deadline.remaining() / part);
-            let found = Guide::new(self.instance, (held_back, true), (cuts, Whole::All, &self.best), part(4));
+            let found = Guide::new(self.instance, (held_back, true), (&self.cuts, Whole::All, &self.best), part(4));
             let Some(guide) = found else { continue };
             let mut board = self.board(&[])?;
             guide.deal(&mut board, &worth.order());

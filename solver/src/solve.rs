@@ -60,7 +60,9 @@ impl Default for SolveOptions {
 }
 
 /// The part of a large search that goes to closing nodes, as long as that succeeds.
-const SQUEEZE_PART: f64 = 0.9;
+const SQUEEZE_PART: f64 = 0.65;
+/// The part of the search that classes have where a program of single nodes is small enough, but does not prove everything soon.
+const LARGE_PART: f64 = 0.85;
 /// The part of a search that goes to placements whose losses can be borne, as long as any cannot.
 const RESERVES_PART: f64 = 0.7;
 /// Reasons take no longer than this.
@@ -97,7 +99,7 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
         search.exact(searching, options.time_limit / 8);
         if !search.is_proven() {
             search.ensure_reserves(true, searching.within(searching.remaining() / 4));
-            search.large(searching.within(searching.remaining() / 2));
+            search.large(searching.within(searching.remaining().mul_f64(LARGE_PART)));
             search.exact(searching, searching.remaining());
         }
     } else {
@@ -115,6 +117,8 @@ pub(crate) struct Search<'i, 'p> {
     pub(crate) bounds: Vec<u64>,
     /// Per bound, what gave it.
     proofs: Vec<Proof>,
+    /// Rows that every placement keeps and the class program's relaxation broke so far.
+    pub(crate) cuts: Vec<Linear>,
     pub(crate) stats: SolveStats,
 }
 
@@ -123,7 +127,7 @@ impl<'i, 'p> Search<'i, 'p> {
         let worth = evaluate(instance.problem, &start);
         let (bounds, proofs) = (vec![0; worth.len()], vec![Proof::Trivial; worth.len()]);
         let stats = SolveStats { method: "greedy".to_owned(), variables: 0, constraints: 0, timed_out: false };
-        Search { instance, best: start, worth, bounds, proofs, stats }
+        Search { instance, best: start, worth, bounds, proofs, cuts: Vec::new(), stats }
     }
 
     /// Takes a placement if it is sound and better than the best. The only way in.
@@ -185,8 +189,8 @@ impl<'i, 'p> Search<'i, 'p> {
         if self.worth.iter().zip(&self.bounds).any(open) && !deadline.passed() {
             let model = class_model(self.instance, 0.0);
             self.saw_program(&model);
-            let (known, mut cuts) = ((&mut self.bounds[..], &mut self.proofs[..]), Vec::new());
-            bounds(&model, &self.worth, known, &mut cuts, (Whole::None, |_| true), deadline);
+            let known = (&mut self.bounds[..], &mut self.proofs[..]);
+            bounds(&model, &self.worth, known, &mut self.cuts, (None, |_| true), deadline);
         }
     }
 
@@ -195,7 +199,6 @@ impl<'i, 'p> Search<'i, 'p> {
         let model = class_model(self.instance, 0.0);
         self.saw_program(&model);
         self.stats.method = "greedy with class bounds".to_owned();
-        let mut cuts = Vec::new();
         let short = |tier: Tier| matches!(tier, Tier::Shortage(_));
         if self.is_open(short) {
             // What must stay out whatever is done is worth knowing before room is looked for.
@@ -204,23 +207,23 @@ impl<'i, 'p> Search<'i, 'p> {
                 &model,
                 &self.worth,
                 known,
-                &mut cuts,
-                (Whole::None, short),
+                &mut self.cuts,
+                (None, short),
                 deadline.within(deadline.remaining() / 4),
             );
         }
         if self.is_open(short) {
             self.place_everything(deadline.within(deadline.remaining() / 4));
         }
-        let guide = self.relaxed(&model, &mut cuts, deadline.within(deadline.remaining() / 3));
+        let guide = self.relaxed(&model, deadline.within(deadline.remaining() / 3));
         if guide.is_none() {
-            self.guided(&cuts, deadline);
+            self.guided(deadline);
         }
         let searching = deadline.within(deadline.remaining().mul_f64(0.97));
-        self.bounded_meanwhile(&cuts, searching, |search| {
-            if let Some(guide) = &guide {
-                search.squeeze((guide, &cuts), searching.within(searching.remaining().mul_f64(SQUEEZE_PART)));
-            }
+        if let Some(guide) = &guide {
+            self.squeeze(guide, searching.within(searching.remaining().mul_f64(SQUEEZE_PART)));
+        }
+        self.bounded_meanwhile(searching, |search| {
             search.ruin_and_recreate(searching);
             search.repack_devices(searching.within(searching.remaining().mul_f64(0.9)));
             search.neighbourhoods(searching);
@@ -230,32 +233,33 @@ impl<'i, 'p> Search<'i, 'p> {
             &model,
             &self.worth,
             (&mut self.bounds, &mut self.proofs),
-            &mut cuts,
-            (Whole::None, |_| true),
+            &mut self.cuts,
+            (None, |_| true),
             deadline.within(Duration::from_secs(2)),
         );
     }
 
     /// Bounds of the class program's relaxation, and what it would like where everything is free to go anywhere and a board can hold it.
-    fn relaxed(&mut self, model: &Model, cuts: &mut Vec<Linear>, deadline: Deadline) -> Option<Guide> {
+    fn relaxed(&mut self, model: &Model, deadline: Deadline) -> Option<Guide> {
         // Soft rules and shape may wait.
         let needed = |tier| matches!(tier, Tier::Shortage(_) | Tier::Repair | Tier::Cost | Tier::PricedCost);
         let most = deadline.within(deadline.remaining().mul_f64(0.75));
         let relaxed =
-            bounds(model, &self.worth, (&mut self.bounds, &mut self.proofs), cuts, (Whole::None, needed), most);
+            bounds(model, &self.worth, (&mut self.bounds, &mut self.proofs), &mut self.cuts, (None, needed), most);
         if !self.instance.problem.current.is_empty() || self.board(&[]).is_none() {
             return None;
         }
         match relaxed {
             Some(values) => Some(Guide::from_values(model, &values, true)),
-            None => Guide::new(self.instance, (0.0, true), (cuts, Whole::None, &[]), deadline),
+            None => Guide::new(self.instance, (0.0, true), (&self.cuts, Whole::None, &[]), deadline),
         }
     }
 
     /// Placements along what the class program would like, with some capacity held back so that its counts come apart into nodes.
-    fn guided(&mut self, cuts: &[Linear], deadline: Deadline) {
+    fn guided(&mut self, deadline: Deadline) {
         let (instance, each) = (self.instance, deadline.remaining() / 10);
-        let guide = |step: (f64, bool)| Guide::new(instance, step, (cuts, Whole::None, &[]), deadline.within(each));
+        let cuts = self.cuts.clone();
+        let guide = |step: (f64, bool)| Guide::new(instance, step, (&cuts, Whole::None, &[]), deadline.within(each));
         // What runs stays by default: then there is nothing to guide as long as all is placed.
         let settled = self.worth.iter().all(|(tier, value)| *value == 0 || matches!(tier, Tier::Cost | Tier::Shape));
         let free_to_move = instance.problem.current.len() * 2 < self.best.len();
@@ -271,18 +275,24 @@ impl<'i, 'p> Search<'i, 'p> {
         }
     }
 
-    /// Searches on this thread while the class program, node counts whole, is worked at for bounds on another. The two know nothing of
-    /// each other until both are done.
-    fn bounded_meanwhile(&mut self, cuts: &[Linear], deadline: Deadline, search: impl FnOnce(&mut Self)) {
-        let (at, instance) = (self.worth.clone(), self.instance);
-        let (mut known, mut proofs) = (self.bounds.clone(), self.proofs.clone());
+    /// Searches on this thread while the class program, in the end with whole node counts from the best placement, is worked at for bounds on
+    /// another. The two know nothing of each other until both are done.
+    fn bounded_meanwhile(&mut self, deadline: Deadline, search: impl FnOnce(&mut Self)) {
+        let (at, best, instance) = (self.worth.clone(), self.best.clone(), self.instance);
+        let (mut known, mut proofs, mut cuts) = (self.bounds.clone(), self.proofs.clone(), self.cuts.clone());
         let (known, proofs) = std::thread::scope(|scope| {
             let bounding = scope.spawn(|| {
-                let (model, mut cuts) = (class_model(instance, 0.0), cuts.to_vec());
-                let part = |part| deadline.within(deadline.remaining() / part);
-                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, (Whole::None, |_| true), part(2));
-                // What it does not prove soon it does not prove late either; two threads search meanwhile.
-                bounds(&model, &at, (&mut known, &mut proofs), &mut cuts, (Whole::All, |_| true), part(3));
+                let model = class_model(instance, 0.0);
+                let start = model.start_from(&best);
+                let start = Some(start.as_slice());
+                bounds(
+                    &model,
+                    &at,
+                    (&mut known, &mut proofs),
+                    &mut cuts,
+                    (start, |tier| tier != Tier::Shape),
+                    deadline,
+                );
                 (known, proofs)
             });
             search(self);

@@ -130,6 +130,14 @@ fn a_few_nodes_of_many_kinds_are_chosen_together() {
 }
 
 #[test]
+fn whole_node_counts_are_proven_from_the_best_placement() {
+    // Without that beginning the program proves 14,692,000, which leaves 1.7 %.
+    let solution = solved(&kinds_of_node(1), LONG / 4);
+    let cost = solution.tiers.iter().find(|tier| tier.tier == Tier::Cost).expect("a tier of cost");
+    assert!(1000 * cost.value <= 1012 * cost.bound, "{cost:?}");
+}
+
+#[test]
 fn more_than_anybody_can_place_is_no_trouble() {
     let mut problem = puzzle(3, 600_000);
     let solution = solved(&problem, Duration::from_secs(2));

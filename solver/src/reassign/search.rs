@@ -44,8 +44,10 @@ const KINDS_OF_FEW: &[Kind] = &[
     Kind { attachment: 0.3, may_lack: true },
     Kind { attachment: 0.0, may_lack: true },
     Kind { attachment: 0.0, may_lack: false },
+    // Where little has to move at all.
+    Kind { attachment: 1.0, may_lack: false },
 ];
-const TRIAL: f64 = 0.08;
+const TRIAL: f64 = 0.06;
 /// Walks of the best kind, one after the other, where processes are few: what the largest do while it is hot decides more than how slowly
 /// it cools afterwards.
 const WALKS_OF_FEW: usize = 4;
