@@ -61,7 +61,8 @@
 //! Replicas are whole, fractions are not: for every class, resource and dual feasible function f (Fekete, Schepers 2001), Σ_w f(demand / capacity) ·
 //! x\[w,c\] ≤ y\[c\] holds for every placement. Such rows are added where the relaxation breaks them, until they gain nothing any more;
 //! so are the rows *filled*, of which there are many and few matter. A tier that is at its least is kept there part by part (placed = wanted for
-//! each workload), which the back-end takes out of the program. Then the program is solved with y whole.
+//! each workload), which the back-end takes out of the program. Then the program is solved with y whole, from the best placement: without a
+//! start the back-end finds next to nothing in the time, and proves no more.
 //!
 //! # The stages
 //!
@@ -77,10 +78,11 @@
 //!                                                     class relaxation with cuts      |
 //!                                                          | bounds, counts per class |
 //!                                                          v                          |
-//!                   class program, nodes whole  ||  fewer nodes (annealing)           |
-//!                   (another thread: bounds)    ||  ruin and recreate (2-5 nodes)     |
-//!                                               ||  exact neighbourhoods (6-14 nodes)-+
-//!                                               ||  empty nodes one by one
+//!                                                fewer nodes (annealing, 2 threads)   |
+//!                                                          |                          |
+//!                   class program, nodes whole  ||  ruin and recreate (2-5 nodes)     |
+//!                   from the best placement     ||  exact neighbourhoods (6-14 nodes)-+
+//!                   (another thread: bounds)    ||  empty nodes one by one
 //!
 //!  every placement on the way: verify (exact integers) --> evaluate --> kept if lexicographically better
 //! ```
