@@ -13,6 +13,7 @@ use crate::lexicographic::{Effort, minimise};
 use crate::many_rules::too_many;
 use crate::model::{Model, Scope};
 use crate::prune::prune;
+use crate::reassign::{ReassignLimits, reassign_until};
 use crate::{
     Cancel, Placed, Problem, ProblemError, Proof, Repair, Shortage, Solution, SolveStats, Tier, TierValue, evaluate,
     verify,
@@ -65,6 +66,8 @@ const SQUEEZE_PART: f64 = 0.65;
 const LARGE_PART: f64 = 0.85;
 /// The part of a search that goes to placements whose losses can be borne, as long as any cannot.
 const RESERVES_PART: f64 = 0.7;
+/// Threads of a search that takes several.
+const THREADS: usize = 2;
 /// Reasons take no longer than this.
 const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -218,6 +221,7 @@ impl<'i, 'p> Search<'i, 'p> {
         let guide = self.relaxed(&model, deadline.within(deadline.remaining() / 3));
         if guide.is_none() {
             self.guided(deadline);
+            self.reassigned(deadline.within(deadline.remaining() / 2));
         }
         let searching = deadline.within(deadline.remaining().mul_f64(0.97));
         if let Some(guide) = &guide {
@@ -237,6 +241,18 @@ impl<'i, 'p> Search<'i, 'p> {
             (None, |_| true),
             deadline.within(Duration::from_secs(2)),
         );
+    }
+
+    /// Moves single replicas that run for the sake of soft rules, where the problem is one of machine reassignment.
+    fn reassigned(&mut self, deadline: Deadline) {
+        if !self.is_open(|tier| tier == Tier::Soft) || deadline.passed() {
+            return;
+        }
+        let limits = ReassignLimits { time: deadline.remaining(), threads: THREADS, ..ReassignLimits::default() };
+        let found = reassign_until(self.instance.problem, &limits, deadline);
+        if found.is_some_and(|placed| self.offer(placed)) {
+            self.stats.method = "machine reassignment with class bounds".to_owned();
+        }
     }
 
     /// Bounds of the class program's relaxation, and what it would like where everything is free to go anywhere and a board can hold it.

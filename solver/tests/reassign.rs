@@ -189,6 +189,46 @@ fn a_clock_of_the_callers_own_ends_the_search() {
     assert!((600..700).contains(&looks), "600 s by that clock are {looks} looks");
 }
 
+/// Ten processes of as many sizes on each machine, where the safety capacity is what all of them need, shared evenly; all run on half of the machines.
+fn crowded(machines: usize) -> Instance {
+    let mut draw = Draw(7);
+    let mut instance = Instance { resources: vec![(false, 10); 2], move_weights: [1, 10, 100], ..Instance::default() };
+    for process in 0..10 * machines {
+        let requirement = vec![draw.from(50, 1_000), draw.from(50, 1_000)];
+        instance.processes.push(Process { requirement, move_cost: draw.from(1, 5) as u32 });
+        instance.services.push(Service { spread_min: 1, depends_on: Vec::new(), processes: vec![process] });
+        instance.original.push(process % (machines / 2));
+    }
+    let needed = |r: usize| instance.processes.iter().map(|p| p.requirement[r]).sum::<u64>();
+    let safety = [0, 1].map(|r| needed(r).div_ceil(machines as u64)).to_vec();
+    for machine in 0..machines {
+        let move_cost_to = (0..machines).map(|to| u32::from(to != machine)).collect();
+        let capacity = vec![1_000_000; 2];
+        instance.machines.push(Machine {
+            neighborhood: 0,
+            location: 0,
+            capacity,
+            safety: safety.clone(),
+            move_cost_to,
+        });
+    }
+    instance
+}
+
+#[test]
+fn a_plan_reassigns_what_runs() {
+    let instance = crowded(60);
+    let problem = general::problem(&instance);
+    let options =
+        SolveOptions { effort: SolveEffort::Full, time_limit: Duration::from_secs(8), ..SolveOptions::default() };
+    let solution = solve(&problem, &options).expect("a valid problem");
+    let at: Vec<usize> = solution.placed.iter().map(|placed| placed.node).collect();
+    assert_eq!((verify(&problem, &solution.placed), instance.broken(&at)), (Ok(Vec::new()), None));
+    let costs = instance.costs(&at);
+    // What runs costs 3,148,550, and no other search of a plan betters it.
+    assert!(costs.total() < 100_000, "{costs:?} by {}", solution.stats.method);
+}
+
 #[test]
 fn other_problems_are_declined() {
     let instance = Instance::parse(&numbers(EXAMPLE), &[0, 3, 0]).unwrap();

@@ -43,6 +43,7 @@ mod random;
 mod search;
 mod state;
 
+use crate::deadline::Deadline;
 use crate::{Placed, Problem, ProblemError, check};
 use dense::dimensions;
 use search::{Clock, search};
@@ -82,11 +83,16 @@ impl Default for ReassignLimits {
 ///
 /// What [`Problem::validate`] finds.
 pub fn reassign(problem: &Problem, limits: &ReassignLimits) -> Result<Option<Vec<Placed>>, ProblemError> {
-    let clock = Clock::start(limits);
     problem.validate()?;
-    let Some(dimensions) = dimensions(problem) else { return Ok(None) };
+    Ok(reassign_until(problem, limits, Deadline::after(limits.time)))
+}
+
+/// [`reassign`] for a problem that has been validated, until a deadline.
+pub(crate) fn reassign_until(problem: &Problem, limits: &ReassignLimits, deadline: Deadline) -> Option<Vec<Placed>> {
+    let clock = Clock::start(limits, deadline);
+    let dimensions = dimensions(problem)?;
     if !check(problem, &problem.current).is_empty() {
-        return Ok(None);
+        return None;
     }
     // The number of dimensions is a constant of the innermost loops; resources and balances of the challenge are at most 30.
     let at = match dimensions {
@@ -100,5 +106,5 @@ pub fn reassign(problem: &Problem, limits: &ReassignLimits) -> Result<Option<Vec
         _ => None,
     };
     let placed = |(workload, node): (usize, u32)| Placed { workload, node: node as usize, count: 1 };
-    Ok(at.map(|at| at.into_iter().enumerate().map(placed).collect()))
+    at.map(|at| at.into_iter().enumerate().map(placed).collect())
 }

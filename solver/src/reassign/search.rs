@@ -65,9 +65,9 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn start(limits: &ReassignLimits) -> Clock {
+    pub(super) fn start(limits: &ReassignLimits, deadline: Deadline) -> Clock {
         let seconds = limits.time.as_secs_f64().max(f64::MIN_POSITIVE);
-        Clock { deadline: Deadline::after(limits.time), seconds, own: limits.clock.map(|clock| (clock, clock())) }
+        Clock { deadline, seconds, own: limits.clock.map(|clock| (clock, clock())) }
     }
 
     fn share_gone(&self) -> f64 {
