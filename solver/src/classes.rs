@@ -112,6 +112,9 @@ pub(crate) fn class_model<'i, 'p>(instance: &'i Instance<'p>, deflation: f64) ->
     Model::build(instance, &scope)
 }
 
+/// Whether a tier is to be looked at.
+type Which = fn(Tier) -> bool;
+
 /// Rounds of cuts for one tier, at most.
 const CUT_ROUNDS_MAX: usize = 15;
 /// A round that raises the bound by less, relatively, is the last but one.
@@ -127,7 +130,7 @@ pub(crate) fn bounds(
     worth: &[(Tier, u64)],
     (known, proofs): (&mut [u64], &mut [Proof]),
     cuts: &mut Vec<Linear>,
-    (start, which): (Option<&[f64]>, fn(Tier) -> bool),
+    (start, which): (Option<&[f64]>, Which),
     deadline: Deadline,
 ) -> Option<Vec<f64>> {
     let (mut rows, mut found): (Vec<Linear>, _) = (Vec::new(), None);

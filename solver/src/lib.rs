@@ -111,6 +111,8 @@
 //!   short, replicas without rules that do not run yet are repacked over them by a ruin and recreate of its own.
 //! - After a reserve that keeps something out, or that is costly to keep, nodes are only emptied one by one: the annealing over fewer nodes knows
 //!   no losses. With devices a reserve is kept by greedy placements only.
+//! - Safety capacity and balance of what runs are bettered by machine reassignment where every workload has one replica, else by neighbourhoods alone:
+//!   a board does not know them.
 //! - What runs and must not move, or moves at a price, is not brought onto fewer nodes by annealing: ruin and recreate does that, more slowly.
 //! - The bound on cost is that of the class program; what only single nodes can tell (two resources that do not fit one node together) is not
 //!   in it. There is no column generation and no partitioning.
