@@ -14,6 +14,7 @@ use crate::many_rules::too_many;
 use crate::model::{Model, Scope};
 use crate::prune::prune;
 use crate::reassign::{ReassignLimits, reassign_until};
+use crate::refuges::is_reserve;
 use crate::{
     Cancel, Placed, Problem, ProblemError, Proof, Repair, Shortage, Solution, SolveStats, Tier, TierValue, evaluate,
     verify,
@@ -102,7 +103,10 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
         search.exact(searching, options.time_limit / 8);
         if !search.is_proven() {
             search.ensure_reserves(true, searching.within(searching.remaining() / 4));
-            search.large(searching.within(searching.remaining().mul_f64(LARGE_PART)));
+            // What a loss asks of single nodes, classes do not see.
+            let has_reserve = problem.constraints.iter().any(is_reserve);
+            let part = if has_reserve { 0.5 } else { LARGE_PART };
+            search.large(searching.within(searching.remaining().mul_f64(part)));
             search.exact(searching, searching.remaining());
         }
     } else {

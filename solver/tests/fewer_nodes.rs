@@ -134,7 +134,7 @@ fn whole_node_counts_are_proven_from_the_best_placement() {
     // Without that beginning the program proves 14,692,000 in 15 s, which leaves 1.7 %. A machine that has other things to do gets more time.
     let gap = |limit: Duration| {
         let solution = solved(&kinds_of_node(1), limit);
-        let cost = solution.tiers.iter().find(|tier| tier.tier == Tier::Cost).expect("a tier of cost").clone();
+        let cost = solution.tiers.iter().find(|tier| tier.tier == Tier::Cost).expect("a tier of cost");
         (cost.value - cost.bound) as f64 / cost.bound as f64
     };
     assert!([LONG / 4, LONG, LONG].into_iter().any(|limit| gap(limit) < 0.012));

@@ -138,6 +138,7 @@ impl HeldBack {
     }
 }
 
-fn is_reserve(constraint: &Constraint) -> bool {
+/// Whether it is a rule about what must be able to be lost.
+pub(crate) fn is_reserve(constraint: &Constraint) -> bool {
     matches!(constraint.rule, Rule::Reserve { .. })
 }

@@ -180,6 +180,8 @@ pub(crate) fn names(words: &[String], path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::process::Stdio;
 
     #[test]
     fn a_command_line_names_a_directory_only_by_its_whole_name() {
@@ -195,8 +197,10 @@ mod tests {
         let path = scratch.path().to_owned();
         let marker = path.join("marker");
         let mut command = std::process::Command::new("sh");
-        command.args(["-c", "sleep 60; :", &marker.to_string_lossy()]);
+        command.args(["-c", "echo; sleep 60; :", &marker.to_string_lossy()]).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
+        // Its command line can be read only some time after `spawn`; once it speaks it can.
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
         drop(scratch);
         assert!(!path.exists());
         assert!(!child.wait().unwrap().success());
