@@ -123,8 +123,8 @@ const CUT_GAIN_MIN: f64 = 2e-5;
 /// Lower bounds on those tiers for which `which` holds of a placement worth `worth`, where `known` is not already tight: what any placement with
 /// the same values in the tiers before must reach. First the linear relaxation, with `cuts` added to until they gain nothing any more; then,
 /// from a `start` if there is one, with whole node counts, for at most half of the time left, so that one tier's proof does not use up the
-/// others' time. (Without a start the back-end finds next to nothing, and proves no more.) Returns the values that the last program found for
-/// the cost, where it was looked at and nothing is short.
+/// others' time. (Without a start the back-end finds next to nothing, and proves no more.) Returns the values of the relaxation of the cost, where
+/// it was looked at and nothing is short.
 pub(crate) fn bounds(
     model: &Model,
     worth: &[(Tier, u64)],
@@ -134,11 +134,6 @@ pub(crate) fn bounds(
     deadline: Deadline,
 ) -> Option<Vec<f64>> {
     let (mut rows, mut found): (Vec<Linear>, _) = (Vec::new(), None);
-    // What is short would be left out of the values as well.
-    let is_short = |known: &[u64]| {
-        let mut tiers = worth.iter().zip(known);
-        tiers.any(|((tier, value), known)| matches!(tier, Tier::Shortage(_)) && value > known)
-    };
     let last = worth.iter().zip(known.iter()).rposition(|((tier, value), known)| known < value && which(*tier));
     for (index, (_, tier)) in model.tiers.iter().enumerate() {
         let value = worth[index].1;
@@ -154,12 +149,16 @@ pub(crate) fn bounds(
                 (*known, proofs[index]) = (bound, proof);
             }
         };
-        let is_cost = matches!(worth[index].0, Tier::Cost | Tier::PricedCost);
         let is_open = |known: u64| known < value && which(worth[index].0);
         if is_open(known[index]) && !deadline.passed() {
             let (bound, values) = relaxation(model, &scaled, &rows, cuts, deadline);
             learn(&mut known[index], bound, Proof::ClassRelaxation);
-            if is_cost && !is_short(known) {
+            // What is short would be left out of the values as well.
+            let short = worth
+                .iter()
+                .zip(known.iter())
+                .any(|((tier, value), known)| matches!(tier, Tier::Shortage(_)) && value > known);
+            if !short && matches!(worth[index].0, Tier::Cost | Tier::PricedCost) {
                 found = values;
             }
         }
@@ -169,11 +168,8 @@ pub(crate) fn bounds(
             let deadline = deadline.within(share);
             let limits = SolveLimits { deadline, whole: Whole::All, gap, relative_gap: 0.0 };
             let all: Vec<Linear> = rows.iter().chain(cuts.iter()).cloned().collect();
-            let outcome = model.program.minimise(&scaled.objective, &all, Some(start), limits);
-            learn(&mut known[index], outcome.bound, Proof::ClassProgram);
-            if is_cost && !is_short(known) {
-                found = outcome.values;
-            }
+            let bound = model.program.minimise(&scaled.objective, &all, Some(start), limits).bound;
+            learn(&mut known[index], bound, Proof::ClassProgram);
         }
         rows.extend(model.no_worse(index, value as f64));
     }
