@@ -93,7 +93,35 @@ impl Model<'_, '_> {
         let skew = Linear::constant(-f64::from(max_skew)).with(1.0, most).with(-1.0, least);
         let over = skew.clone();
         let units = self.slack(slack, move |v| over.value(v).max(0.0));
-        self.bounded(skew, units)
+        let units = self.bounded(skew, units);
+        if pooled.is_empty() {
+            self.whole_spread(workload, max_skew, &counts, &units);
+        }
+        units
+    }
+
+    /// What a skew leaves to each of D domains when counts are whole. With T replicas in all of them, `D·M ≤ T + (D − 1)·(max_skew + s)` and
+    /// `D·m ≥ T − (D − 1)·(max_skew + s)`; so with T ≤ wanted
+    /// `count[d] ≤ ⌊(wanted + (D − 1)·max_skew) / D⌋ + s` and `count[d] ≥ ⌈(wanted − (D − 1)·max_skew) / D⌉ − (wanted − T) − s`.
+    /// Three times as many replicas as zones, skew 1: fractions could leave k − ⅔ of them in a zone, whole ones leave k.
+    fn whole_spread(&mut self, workload: usize, max_skew: u32, counts: &[Linear], units: &Linear) {
+        let spec = &self.instance.problem.workloads[workload];
+        let (domains, most) = (counts.len() as i64, i64::from(most_wanted(spec)));
+        let play = (domains - 1).saturating_mul(i64::from(max_skew));
+        let (high, low) = (most.saturating_add(play), most.saturating_sub(play));
+        if high % domains != 0 {
+            for count in counts {
+                let row = count.clone().plus(-1.0, units).plus(-1.0, &Linear::constant((high / domains) as f64));
+                self.program.at_most_zero(row);
+            }
+        }
+        // Where more than wanted may be placed, the last is no bound.
+        if low > 0 && low % domains != 0 && spec.surplus_max == 0 {
+            let mut missing = Linear::constant(most as f64);
+            counts.iter().for_each(|count| missing.add(-1.0, count));
+            let least = Linear::constant((low / domains + 1) as f64).plus(-1.0, &missing).plus(-1.0, units);
+            counts.iter().for_each(|count| self.program.at_most_zero(least.clone().plus(-1.0, count)));
+        }
     }
 
     /// `count[d] ≤ limit + s[d]`.
