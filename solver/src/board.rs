@@ -137,7 +137,11 @@ impl<'i, 'p> Board<'i, 'p> {
         let words = nodes.div_ceil(64);
         let mut allowed = vec![0; words * workloads];
         for (workload, list) in instance.allowed.iter().enumerate() {
-            list.iter().for_each(|node| allowed[workload * words + node / 64] |= 1 << (node % 64));
+            // What is too large for a node never goes there, not even on the way to somewhere else: no exchange would take it away again.
+            let demand = &problem.workloads[workload].demand;
+            let fits =
+                |node: &&usize| demand.iter().zip(&instance.ceiling[**node]).all(|(d, most)| u128::from(*d) <= *most);
+            list.iter().filter(fits).for_each(|node| allowed[workload * words + node / 64] |= 1 << (node % 64));
         }
         let mut board = Board {
             instance,

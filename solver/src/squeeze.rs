@@ -1,5 +1,5 @@
 //! All replicas on a given set of open nodes, too much on some of them at first: simulated annealing over exchanges of up to
-//! two replicas makes the overload go away (Kirkpatrick et al. 1983).
+//! two replicas, or of a large one for many small ones, makes the overload go away (Kirkpatrick et al. 1983).
 //!
 //! Ruin and recreate fills nodes one by one and leaves a few per cent of each; here all nodes of the set fill up together, so that
 //! resources run out on every node at once. What is minimised is only a sum of overloads, which costs some ten nanoseconds to look at, so
@@ -15,11 +15,14 @@ use crate::prune::prune;
 use crate::scan::Scan;
 
 /// The temperature at the start and at the end of an annealing, in worths of a typical replica.
-const HOT: f64 = 0.01;
+const HOT: f64 = 0.003;
 const COLD: f64 = 0.0003;
 /// Per cent of steps: from a node with an overload; a second replica of a node goes along.
-const OVERLOADED: usize = 95;
+const OVERLOADED: usize = 60;
 const TWO: usize = 22;
+/// Per cent of steps: one for as many as need be, but for no more than so many.
+const TRADES: usize = 15;
+const TRADED_MAX: usize = 24;
 /// Per cent of steps, while soft rules are broken: whatever becomes of the overload.
 const SOFTLY: usize = 25;
 /// No resource's overload is cheaper than this part of a node's price for a whole node's capacity of it.
@@ -269,6 +272,9 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         if from == to || self.board.on(from).is_empty() {
             return;
         }
+        if self.chance.percent(TRADES) {
+            return self.trade((from, to), heat);
+        }
         let along = [from, to].map(|node| self.along(node));
         let accept = -heat * self.chance.part().max(1e-12).ln();
         // What soft rules may gain is not known before, and mostly it is nothing.
@@ -284,6 +290,41 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         gives().for_each(|w| self.board.change(*w, to, 1));
         let change = change + self.soft * (self.board.soft - soft) as f64;
         if self.board.hard > hard || change > accept {
+            self.board.undo_to(mark);
+            return;
+        }
+        self.board.settle();
+        self.weigh(from);
+        self.weigh(to);
+    }
+
+    /// One replica of a node for as many of another's as it needs room, any of them: the large change places with many small ones, which two for two
+    /// never do.
+    fn trade(&mut self, (from, to): (usize, usize), heat: f64) {
+        let (workload, count) = self.board.on(from)[self.chance.below(self.board.on(from).len())];
+        let workload = workload as usize;
+        if self.stays(workload, from, count) || !self.board.may_go(workload, to) {
+            return;
+        }
+        let before = self.over[from] + self.over[to];
+        let (hard, soft, mark) = (self.board.hard, self.board.soft, self.board.mark());
+        self.board.change(workload, from, -1);
+        self.board.change(workload, to, 1);
+        for _ in 0..TRADED_MAX {
+            let held = self.board.on(to).len();
+            if self.overload_of(to, None, None) <= self.over[to] {
+                break;
+            }
+            let (taken, count) = self.board.on(to)[self.chance.below(held)];
+            let taken = taken as usize;
+            if taken != workload && !self.stays(taken, to, count) && self.board.may_go(taken, from) {
+                self.board.change(taken, to, -1);
+                self.board.change(taken, from, 1);
+            }
+        }
+        let change = self.overload_of(from, None, None) + self.overload_of(to, None, None) - before;
+        let change = change + self.soft * (self.board.soft - soft) as f64;
+        if self.board.hard > hard || change > -heat * self.chance.part().max(1e-12).ln() {
             self.board.undo_to(mark);
             return;
         }
@@ -414,3 +455,7 @@ impl<'i, 'p> Squeeze<'i, 'p> {
         best.is_some()
     }
 }
+
+#[cfg(test)]
+#[path = "squeeze_tests.rs"]
+mod tests;
