@@ -203,6 +203,22 @@ impl Program {
         row.map(|row| format!("row {row:?} is {}", row.value(values)))
     }
 
+    /// What to begin a search for whole values with: the better of `start` and the `relaxed` values rounded up, of those that satisfy the program and
+    /// `extra` rows. The back-end finds little by itself where rounding up is good already.
+    pub(crate) fn whole_start(
+        &self,
+        objective: &Linear,
+        extra: &[Linear],
+        start: Option<&[f64]>,
+        relaxed: Option<&[f64]>,
+    ) -> Option<Vec<f64>> {
+        let up = |(column, value): (&Column, &f64)| if column.integer { (value - 1e-6).ceil() } else { *value };
+        let rounded = relaxed.map(|values| self.columns.iter().zip(values).map(up).collect());
+        let starts = rounded.into_iter().chain(start.map(<[f64]>::to_vec));
+        let sound = starts.filter(|values| self.broken_by(values, extra).is_none());
+        sound.min_by(|a: &Vec<f64>, b| objective.value(a).total_cmp(&objective.value(b)))
+    }
+
     /// Minimises `objective` under the rows and `extra` rows, from `start` when there is one.
     pub(crate) fn minimise(
         &self,

@@ -122,9 +122,8 @@ const CUT_GAIN_MIN: f64 = 2e-5;
 
 /// Lower bounds on those tiers for which `which` holds of a placement worth `worth`, where `known` is not already tight: what any placement with
 /// the same values in the tiers before must reach. First the linear relaxation, with `cuts` added to until they gain nothing any more; then,
-/// from a `start` if there is one, with whole node counts, for at most half of the time left, so that one tier's proof does not use up the
-/// others' time. (Without a start the back-end finds next to nothing, and proves no more.) Returns the values of the relaxation of the cost, where
-/// it was looked at and nothing is short.
+/// from a `start` if there is one (or the relaxation rounded up, if that is better), with whole node counts, for at most half of the time left, so that one
+/// tier's proof does not use up the others' time. Returns the last values for the cost, where it was looked at and nothing is short.
 pub(crate) fn bounds(
     model: &Model,
     worth: &[(Tier, u64)],
@@ -150,8 +149,10 @@ pub(crate) fn bounds(
             }
         };
         let is_open = |known: u64| known < value && which(worth[index].0);
+        let mut values = None;
         if is_open(known[index]) && !deadline.passed() {
-            let (bound, values) = relaxation(model, &scaled, &rows, cuts, deadline);
+            let (bound, relaxed) = relaxation(model, &scaled, &rows, cuts, deadline);
+            values = relaxed;
             learn(&mut known[index], bound, Proof::ClassRelaxation);
             // What is short would be left out of the values as well.
             let short = worth
@@ -159,7 +160,7 @@ pub(crate) fn bounds(
                 .zip(known.iter())
                 .any(|((tier, value), known)| matches!(tier, Tier::Shortage(_)) && value > known);
             if !short && matches!(worth[index].0, Tier::Cost | Tier::PricedCost) {
-                found = values;
+                found = values.clone();
             }
         }
         if let Some(start) = start.filter(|_| is_open(known[index]) && !deadline.passed()) {
@@ -168,8 +169,12 @@ pub(crate) fn bounds(
             let deadline = deadline.within(share);
             let limits = SolveLimits { deadline, whole: Whole::All, gap, relative_gap: 0.0 };
             let all: Vec<Linear> = rows.iter().chain(cuts.iter()).cloned().collect();
-            let bound = model.program.minimise(&scaled.objective, &all, Some(start), limits).bound;
-            learn(&mut known[index], bound, Proof::ClassProgram);
+            let start = model.program.whole_start(&scaled.objective, &all, Some(start), values.as_deref());
+            let outcome = model.program.minimise(&scaled.objective, &all, start.as_deref(), limits);
+            learn(&mut known[index], outcome.bound, Proof::ClassProgram);
+            if matches!(worth[index].0, Tier::Cost | Tier::PricedCost) {
+                found = outcome.values.or(found);
+            }
         }
         rows.extend(model.no_worse(index, value as f64));
     }

@@ -1,16 +1,16 @@
 //! Everything placed, and then on ever fewer nodes: what is open is what the class program would open and a little more, all replicas go there,
 //! annealing makes the overload go away ([`crate::squeeze`]), and when it is gone nodes are closed or changed for cheaper ones
-//! ([`crate::ladder`]) as long as that succeeds. For problems in which nothing runs yet and which a board can hold.
+//! ([`crate::ladder`]) as long as that succeeds; where the class program is small, from whole node counts ([`crate::node_counts`]). For problems in which nothing runs yet and which a board can hold.
 
-use crate::backend::Whole;
 use crate::board::Board;
 use crate::chance::{Chance, SEED};
 use crate::deadline::Deadline;
 use crate::guided::Guide;
 use crate::ladder::{Ladder, Move};
 use crate::layout::Layout;
+use crate::model::Model;
 use crate::prices::Worth;
-use crate::solve::Search;
+use crate::solve::{Search, THREADS};
 use crate::squeeze::Squeeze;
 use crate::{Placed, Tier};
 
@@ -30,13 +30,11 @@ const EARLY: f64 = 0.6;
 const PART_MIN: f64 = 0.02;
 /// How often the shortest annealing is doubled, one after the other, to place everything.
 const PLACING: [u32; 5] = [0, 1, 2, 3, 4];
-/// Where a guide's node counts, rounded up class by class, are more than it needs by this part, whole counts are looked for as well: after this part of the
-/// time, with so much capacity held back, one after the other.
-const ROUNDED_UP_MAX: f64 = 0.02;
-const FIRST: f64 = 0.4;
-const HELD_BACK: [f64; 3] = [0.005, 0.0025, 0.0];
-/// Threads that each try a move.
-const TRIED_AT_ONCE: usize = 2;
+/// Whole node counts are tried first, for this part of the time, where the class program has no more columns than this.
+const COLUMNS_MAX: usize = 10_000;
+const WHOLE_PART: f64 = 0.75;
+/// The part of what is left then that goes to closing nodes, as long as that succeeds.
+const CLOSING_PART: f64 = 0.6;
 
 /// A way to go on.
 #[derive(Clone, Copy)]
@@ -68,24 +66,25 @@ impl<'i, 'p> Search<'i, 'p> {
         }
     }
 
-    /// Places everything on what the class program would open and a little more, then goes down from there.
-    pub(crate) fn squeeze(&mut self, guide: &Guide, deadline: Deadline) {
+    /// Places everything on what the class program would open, in whole counts or with a little more, then goes down from there.
+    pub(crate) fn squeeze(&mut self, model: &Model, guide: &Guide, deadline: Deadline) {
         let (instance, problem) = (self.instance, self.instance.problem);
-        if !problem.current.is_empty() || !self.is_open(|tier| matches!(tier, Tier::Cost | Tier::PricedCost)) {
+        let cost = |tier| matches!(tier, Tier::Cost | Tier::PricedCost);
+        if !problem.current.is_empty() || !self.is_open(cost) {
             return;
         }
         let (worth, mut chance) = (Worth::new(problem, deadline), Chance::new(SEED));
-        let mut ladder = Ladder::new(instance, guide, &worth);
+        let mut reached = None;
+        if model.program.column_count() <= COLUMNS_MAX {
+            reached = self.on_node_counts(model, &worth, deadline.within(deadline.remaining().mul_f64(WHOLE_PART)));
+        }
+        let deadline = deadline.within(deadline.remaining().mul_f64(CLOSING_PART));
         let early = deadline.within(deadline.remaining().mul_f64(EARLY));
-        let Some(mut reached) = self.beginning(guide, &ladder, &worth, early) else { return };
-        let rounds_up = guide.rounds_up() > ROUNDED_UP_MAX;
-        let first = if rounds_up { deadline.within(deadline.remaining().mul_f64(FIRST)) } else { deadline };
-        self.go_down(&mut reached, &mut ladder, (1.0, early), &mut chance, first);
-        if rounds_up {
-            if let Some(whole) = self.with_whole_counts(&worth, deadline) {
-                (reached, ladder) = (whole, Ladder::new(instance, guide, &worth));
-            }
-            self.go_down(&mut reached, &mut ladder, (0.0, early), &mut chance, deadline);
+        let mut ladder = Ladder::new(instance, guide, &worth);
+        let part = if reached.is_some() { 0.0 } else { 1.0 };
+        let Some(mut reached) = reached.or_else(|| self.beginning(guide, &ladder, &worth, early)) else { return };
+        if self.is_open(cost) {
+            self.go_down(&mut reached, &mut ladder, (part, early), &mut chance, deadline);
         }
     }
 
@@ -107,10 +106,10 @@ impl<'i, 'p> Search<'i, 'p> {
             let steps = if part > PART_MIN {
                 [part, part / 3.0].map(|part| (Step::Part(part), 1)).to_vec()
             } else {
-                let moves = ladder.next(reached, TRIED_AT_ONCE).into_iter();
+                let moves = ladder.next(reached, THREADS).into_iter();
                 moves.map(|(step, longer)| (Step::Move(step), longer)).collect()
             };
-            let tried = self.tried(reached, ladder, &steps, chance, deadline);
+            let tried = self.tried_steps(reached, ladder, &steps, chance, deadline);
             let mut further = None;
             for ((step, _), tried) in steps.iter().zip(tried) {
                 match (step, tried) {
@@ -132,24 +131,6 @@ impl<'i, 'p> Search<'i, 'p> {
                 None => {}
             }
         }
-    }
-
-    /// Everything on whole node counts that the class program finds to be cheaper than the best so far, with ever less capacity held back.
-    fn with_whole_counts(&mut self, worth: &Worth, deadline: Deadline) -> Option<Squeeze<'i, 'p>> {
-        let mut reached = None;
-        for held_back in HELD_BACK {
-            let part = |part| deadline.within(deadline.remaining() / part);
-            let found = Guide::new(self.instance, (held_back, true), (&self.cuts, Whole::All, &self.best), part(4));
-            let Some(guide) = found else { continue };
-            let mut board = self.board(&[])?;
-            guide.deal(&mut board, &worth.order());
-            let mut squeeze = Squeeze::new(board, guide.open(self.instance), worth, (false, SEED), deadline);
-            squeeze.anneal(self.steps() << 4, self.soft(), part(4));
-            if self.is_good(&squeeze) && self.take(&squeeze) {
-                reached = Some(squeeze);
-            }
-        }
-        reached
     }
 
     /// Everything on what a guide fills and a little more, or else on the nodes of the best placement.
@@ -183,7 +164,7 @@ impl<'i, 'p> Search<'i, 'p> {
 
     /// What becomes of ways to go on from what is reached, each with the shortest annealing doubled so many times; nothing where rules forbid it or
     /// there is nothing to close.
-    fn tried(
+    fn tried_steps(
         &self,
         reached: &Squeeze<'i, 'p>,
         ladder: &Ladder,
@@ -212,12 +193,12 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Whether nothing is overloaded, and soft rules are kept as well as in the best placement: they come before the cost.
-    fn is_good(&self, squeeze: &Squeeze) -> bool {
+    pub(crate) fn is_good(&self, squeeze: &Squeeze) -> bool {
         squeeze.is_done() && squeeze.board.soft <= self.soft()
     }
 
     /// Whether it is better than the best so far, and now is the best.
-    fn take(&mut self, squeeze: &Squeeze) -> bool {
+    pub(crate) fn take(&mut self, squeeze: &Squeeze) -> bool {
         let better = self.offer(squeeze.board.placed());
         if better {
             self.stats.method = "annealing on fewer nodes with class bounds".to_owned();
@@ -243,7 +224,7 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// Steps of the shortest annealing: fewer where nodes hold many replicas, since a step looks at all pairs of two nodes.
-    fn steps(&self) -> u64 {
+    pub(crate) fn steps(&self) -> u64 {
         let problem = self.instance.problem;
         let replicas: u64 = problem.workloads.iter().map(|w| u64::from(w.wanted)).sum();
         let nodes = problem.nodes.len() as u64;
@@ -258,7 +239,7 @@ impl<'i, 'p> Search<'i, 'p> {
     }
 
     /// By how many units the best placement breaks soft rules.
-    fn soft(&self) -> i64 {
+    pub(crate) fn soft(&self) -> i64 {
         self.worth.iter().filter(|(tier, _)| *tier == Tier::Soft).map(|(_, value)| *value as i64).sum()
     }
 }

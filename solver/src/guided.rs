@@ -8,6 +8,7 @@
 
 use crate::backend::{Linear, SolveLimits, Whole};
 use crate::board::Board;
+use crate::chance::Chance;
 use crate::classes::{class_model, classes};
 use crate::deadline::Deadline;
 use crate::greedy::{Fit, Greedy};
@@ -37,11 +38,12 @@ impl Guide {
         instance: &Instance,
         (deflation, frugal): (f64, bool),
         (cuts, whole, placed): (&[Linear], Whole, &[Placed]),
+        another: Option<Chance>,
         deadline: Deadline,
     ) -> Option<Guide> {
         let model = class_model(instance, deflation);
         let start = (whole == Whole::All).then(|| model.start_from(placed));
-        let values = minimised(&model, frugal, (cuts, whole), start.as_deref(), deadline)?;
+        let values = minimised(&model, frugal, (cuts, whole), start.as_deref(), another, deadline)?;
         Some(Guide::from_values(&model, &values, frugal))
     }
 
@@ -55,13 +57,6 @@ impl Guide {
         let filled = model.filled_counts(values);
         let open = filled.iter().map(|open| needed(*open)).collect();
         Guide { counts, open, filled }
-    }
-
-    /// By how much more the nodes are when each class's are rounded up, as a part.
-    pub(crate) fn rounds_up(&self) -> f64 {
-        let (filled, more) =
-            self.filled.iter().fold((0.0, 0.0), |(all, more), it| (all + it, more + (it - 1e-6).ceil() - it));
-        more / f64::max(filled, 1.0)
     }
 
     /// As many nodes of each class as the guide needs.
@@ -171,6 +166,7 @@ fn minimised(
     frugal: bool,
     (cuts, whole): (&[Linear], Whole),
     start: Option<&[f64]>,
+    another: Option<Chance>,
     deadline: Deadline,
 ) -> Option<Vec<f64>> {
     let limits = |whole| SolveLimits { deadline, whole, gap: 0.0, relative_gap: WHOLE_GAP };
@@ -188,12 +184,18 @@ fn minimised(
         if deadline.passed() || prices && !frugal {
             break;
         }
-        let scaled = Scaled::new(expression);
+        let mut scaled = Scaled::new(expression);
+        if let Some(mut chance) = another.clone().filter(|_| prices) {
+            scaled.objective.terms.iter_mut().for_each(|(_, price)| *price *= 1.0 + WHOLE_GAP * chance.part());
+        }
         let least = model.program.least(&scaled.objective).max(0.0);
         if scaled.objective.value(&best) > least + 1e-6 {
-            let whole = if prices { whole } else { Whole::None };
-            let start = start.filter(|_| whole == Whole::All);
-            best = model.program.minimise(&scaled.objective, &rows, start, limits(whole)).values.unwrap_or(best);
+            best = model.program.minimise(&scaled.objective, &rows, None, limits(Whole::None)).values.unwrap_or(best);
+            if prices && whole == Whole::All {
+                let start = model.program.whole_start(&scaled.objective, &rows, start, Some(&best));
+                let outcome = model.program.minimise(&scaled.objective, &rows, start.as_deref(), limits(whole));
+                best = outcome.values.unwrap_or(best);
+            }
         }
         let value = scaled.objective.value(&best);
         if value <= least + 1e-6 {

@@ -16,6 +16,7 @@
 //! | capacity, for each node and resource | Σ_w demand\[w\] · x\[w,n\] ≤ capacity\[n\] · y\[n\], divided by what all demands share |
 //! | filled | x\[w,n\] ≤ most\[w,n\] · y\[n\] |
 //! | spread | m ≤ count\[w,d\] ≤ M over the domains with an eligible node; M − m ≤ max_skew + s |
+//! | spread of whole counts over D domains | count\[w,d\] ≤ ⌊(wanted + (D − 1) · max_skew) / D⌋ + s; count\[w,d\] ≥ ⌈(wanted − (D − 1) · max_skew) / D⌉ − (wanted − Σ_d count\[w,d\]) − s |
 //! | limit per domain, of a group | Σ_w count\[w,d\] ≤ limit + s\[d\] |
 //! | survive, keep c | count\[w,d\] ≤ wanted − c + p + s\[d\] |
 //! | separate a, b | count\[a,d\] ≤ U·z\[d\] + s\[d\]; count\[b,d\] ≤ limit + U·(1 − z\[d\]) + s\[d\]; z binary |
@@ -78,7 +79,8 @@
 //!                                                     class relaxation with cuts      |
 //!                                                          | bounds, counts per class |
 //!                                                          v                          |
-//!                                                fewer nodes (annealing, 2 threads)   |
+//!                                                whole node counts, fewer nodes       |
+//!                                                (annealing, 2 threads)               |
 //!                                                          |                          |
 //!                   class program, nodes whole  ||  ruin and recreate (2-5 nodes)     |
 //!                   from the best placement     ||  exact neighbourhoods (6-14 nodes)-+
@@ -87,13 +89,16 @@
 //!  every placement on the way: verify (exact integers) --> evaluate --> kept if lexicographically better
 //! ```
 //!
-//! *Fewer nodes*: what is open is what the class relaxation opens and a little more; its counts are dealt out, all that is left goes where
-//! it overloads least, and simulated annealing over exchanges of up to two replicas makes the overload go away; all exchanges of a pair between two nodes
-//! are looked at together. Then nodes are closed, many at once at first, or changed for cheaper ones, as long as everything finds room again: two
-//! ways at a time, each on a thread, those first that left least too much when they failed. Where classes are many for the nodes that are needed, so that
-//! rounding up opens too much, the class program is also solved with whole node counts, a little capacity held back, from the best placement. What must
-//! stay out, proven by the class relaxation, is left out from the start. Filling all open nodes together, rather than one by one, lets several
-//! resources run out on every node at once.
+//! *Whole node counts*, where the class program is small: it is solved with whole node counts, once as it is and once with a little of the capacity held
+//! back. Just these nodes are open; the program's counts are dealt out on them, all that is left goes where it overloads least, and simulated annealing
+//! makes the overload go away: exchanges of up to two replicas, all of a pair between two nodes looked at together, and one large replica for as many small
+//! ones as it needs room. Between what came apart and what did not, counts in the middle are tried; those that keep failing are asked for again at prices
+//! changed by a thousandth, which gives others that cost the same. Where nothing had to be held back, the placement costs what the program proves.
+//!
+//! *Fewer nodes*: what is open is what the class relaxation opens and a little more, or what whole node counts have left. Then nodes are closed, many at
+//! once at first, or changed for cheaper ones, as long as everything finds room again by the same annealing: two ways at a time, each on a thread, those
+//! first that left least too much when they failed. What must stay out, proven by the class relaxation, is left out from the start. Filling all open nodes
+//! together, rather than one by one, lets several resources run out on every node at once.
 //!
 //! That and ruin and recreate work on a board: flat arrays in which the units of every rule are kept up to date replica by replica, so that a step
 //! costs the same in any cluster. What finds no room in a step waits aside at somewhat more than its worth in resources, and the dual
@@ -157,6 +162,7 @@ mod many_rules;
 mod marks;
 mod model;
 mod neighbourhoods;
+mod node_counts;
 pub mod online;
 mod ordered;
 mod placer;

@@ -61,14 +61,12 @@ impl Default for SolveOptions {
     }
 }
 
-/// The part of a large search that goes to closing nodes, as long as that succeeds.
-const SQUEEZE_PART: f64 = 0.65;
 /// The part of the search that classes have where a program of single nodes is small enough, but does not prove everything soon.
 const LARGE_PART: f64 = 0.85;
 /// The part of a search that goes to placements whose losses can be borne, as long as any cannot.
 const RESERVES_PART: f64 = 0.7;
 /// Threads of a search that takes several.
-const THREADS: usize = 2;
+pub(crate) const THREADS: usize = 2;
 /// Reasons take no longer than this.
 const EXPLAIN_MAX: Duration = Duration::from_secs(2);
 
@@ -100,7 +98,8 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
         search.without_programs(searching);
     } else if !large {
         // Most problems of this size are proven at once; for the others a good start is worth more than a longer search.
-        search.exact(searching, options.time_limit / 8);
+        let soon = options.time_limit / 8;
+        search.exact(searching.within(soon), soon);
         if !search.is_proven() {
             search.ensure_reserves(true, searching.within(searching.remaining() / 4));
             // What a loss asks of single nodes, classes do not see.
@@ -229,7 +228,7 @@ impl<'i, 'p> Search<'i, 'p> {
         }
         let searching = deadline.within(deadline.remaining().mul_f64(0.97));
         if let Some(guide) = &guide {
-            self.squeeze(guide, searching.within(searching.remaining().mul_f64(SQUEEZE_PART)));
+            self.squeeze(&model, guide, searching);
         }
         self.bounded_meanwhile(searching, |search| {
             search.ruin_and_recreate(searching);
@@ -271,7 +270,7 @@ impl<'i, 'p> Search<'i, 'p> {
         }
         match relaxed {
             Some(values) => Some(Guide::from_values(model, &values, true)),
-            None => Guide::new(self.instance, (0.0, true), (&self.cuts, Whole::None, &[]), deadline),
+            None => Guide::new(self.instance, (0.0, true), (&self.cuts, Whole::None, &[]), None, deadline),
         }
     }
 
@@ -279,7 +278,8 @@ impl<'i, 'p> Search<'i, 'p> {
     fn guided(&mut self, deadline: Deadline) {
         let (instance, each) = (self.instance, deadline.remaining() / 10);
         let cuts = self.cuts.clone();
-        let guide = |step: (f64, bool)| Guide::new(instance, step, (&cuts, Whole::None, &[]), deadline.within(each));
+        let guide =
+            |step: (f64, bool)| Guide::new(instance, step, (&cuts, Whole::None, &[]), None, deadline.within(each));
         // What runs stays by default: then there is nothing to guide as long as all is placed.
         let settled = self.worth.iter().all(|(tier, value)| *value == 0 || matches!(tier, Tier::Cost | Tier::Shape));
         let free_to_move = instance.problem.current.len() * 2 < self.best.len();
@@ -298,30 +298,42 @@ impl<'i, 'p> Search<'i, 'p> {
     /// Searches on this thread while the class program, in the end with whole node counts from the best placement, is worked at for bounds on
     /// another. The two know nothing of each other until both are done.
     fn bounded_meanwhile(&mut self, deadline: Deadline, search: impl FnOnce(&mut Self)) {
-        let (at, best, instance) = (self.worth.clone(), self.best.clone(), self.instance);
-        let (mut known, mut proofs, mut cuts) = (self.bounds.clone(), self.proofs.clone(), self.cuts.clone());
-        let (known, proofs) = std::thread::scope(|scope| {
-            let bounding = scope.spawn(|| {
-                let model = class_model(instance, 0.0);
-                let start = model.start_from(&best);
-                let start = Some(start.as_slice());
-                bounds(
-                    &model,
-                    &at,
-                    (&mut known, &mut proofs),
-                    &mut cuts,
-                    (start, |tier| tier != Tier::Shape),
-                    deadline,
-                );
-                (known, proofs)
-            });
+        let at = self.worth.clone();
+        let before = Search {
+            best: self.best.clone(),
+            worth: at.clone(),
+            bounds: self.bounds.clone(),
+            proofs: self.proofs.clone(),
+            cuts: self.cuts.clone(),
+            stats: self.stats.clone(),
+            ..*self
+        };
+        let found = std::thread::scope(|scope| {
+            let bounding = scope.spawn(move || before.bounded(deadline));
             search(self);
-            bounding.join().unwrap_or_default()
+            bounding.join()
         });
         // They hold as far as the tiers before are no worse now than they were then.
-        for (index, (bound, proof)) in known.into_iter().zip(proofs).enumerate() {
-            let holds = self.worth.iter().zip(&at).take(index).all(|((_, now), (_, then))| now <= then);
-            if holds && bound > self.bounds[index] {
+        let Ok((bounds, proofs, _)) = found else { return };
+        let worse = self.worth.iter().zip(&at).position(|((_, now), (_, then))| now > then);
+        let hold = worse.map_or(bounds.len(), |worse| worse + 1);
+        self.learn_all(bounds[..hold].to_vec(), proofs);
+    }
+
+    /// Bounds of the class program, with whole node counts from the best placement, with what gave them; and, if it came to the cost, its values.
+    pub(crate) fn bounded(&self, deadline: Deadline) -> (Vec<u64>, Vec<Proof>, Option<Vec<f64>>) {
+        let (mut known, mut proofs, mut cuts) = (self.bounds.clone(), self.proofs.clone(), self.cuts.clone());
+        let model = class_model(self.instance, 0.0);
+        let start = model.start_from(&self.best);
+        let which = (Some(start.as_slice()), (|tier| tier != Tier::Shape) as fn(Tier) -> bool);
+        let values = bounds(&model, &self.worth, (&mut known, &mut proofs), &mut cuts, which, deadline);
+        (known, proofs, values)
+    }
+
+    /// Bounds that are better than those known, each with what gave it.
+    pub(crate) fn learn_all(&mut self, bounds: Vec<u64>, proofs: Vec<Proof>) {
+        for (index, (bound, proof)) in bounds.into_iter().zip(proofs).enumerate() {
+            if bound > self.bounds[index] {
                 (self.bounds[index], self.proofs[index]) = (bound, proof);
             }
         }

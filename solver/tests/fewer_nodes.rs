@@ -130,14 +130,32 @@ fn a_few_nodes_of_many_kinds_are_chosen_together() {
 }
 
 #[test]
-fn whole_node_counts_are_proven_from_the_best_placement() {
-    // Without that beginning the program proves 14,692,000 in 15 s, which leaves 1.7 %. A machine that has other things to do gets more time.
+fn whole_node_counts_come_apart_and_are_proven() {
+    // Nodes closed one by one end at 14,945,000, 0.4 % above the least. A machine that has other things to do gets more time.
     let gap = |limit: Duration| {
         let solution = solved(&kinds_of_node(1), limit);
         let cost = solution.tiers.iter().find(|tier| tier.tier == Tier::Cost).expect("a tier of cost");
         (cost.value - cost.bound) as f64 / cost.bound as f64
     };
-    assert!([LONG / 4, LONG, LONG].into_iter().any(|limit| gap(limit) < 0.012));
+    assert!([LONG, 2 * LONG].into_iter().any(|limit| gap(limit) < 0.003));
+}
+
+#[test]
+fn a_spread_leaves_whole_counts_to_zones() {
+    // Thirty replicas, a node each. Fractions with a skew of 1 would leave a third less to the dear zone than there is: 114 for 120.
+    let mut problem = puzzle(36, 0);
+    problem.workloads.drain(1..);
+    problem.workloads[0].demand = vec![10, 10];
+    problem.workloads[0].wanted = 30;
+    problem.topologies.push(Topology { key: "zone".into(), domains: ["a", "b", "c"].map(String::from).to_vec() });
+    for (index, node) in problem.nodes.iter_mut().enumerate() {
+        node.domains.push(Some(index % 3));
+        node.price_micros = [1, 1, 10][index % 3];
+    }
+    problem.constraints.push(Constraint { rule: Rule::Spread { workload: 0, topology: 1, max_skew: 1 }, weight: None });
+    let solution = solved(&problem, LONG);
+    let cost = solution.tiers.iter().find(|tier| tier.tier == Tier::Cost).expect("a tier of cost");
+    assert_eq!((cost.value, cost.bound, cost.proof), (120, 120, Proof::ClassRelaxation));
 }
 
 #[test]

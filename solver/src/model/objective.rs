@@ -83,6 +83,7 @@ impl Model<'_, '_> {
         let problem = self.instance.problem;
         for resource in 0..problem.resources.len() {
             let demands = self.demands(resource);
+            let unit = problem.workloads.iter().map(|w| u128::from(w.demand[resource])).fold(0, super::gcd).max(1);
             let charges = if problem.resources[resource].transient { self.charges(resource) } else { demands.clone() };
             for (bin, (demands, charges)) in demands.iter().zip(&charges).enumerate() {
                 if demands.iter().all(|(_, count)| count.terms.is_empty()) {
@@ -92,7 +93,8 @@ impl Model<'_, '_> {
                 let (ceiling, capacity) =
                     (self.instance.ceiling[node][resource], problem.nodes[node].capacity[resource]);
                 let held_back = if self.bins[bin].len() > 1 { (ceiling as f64 * self.deflation) as u128 } else { 0 };
-                let ceiling = ceiling - held_back.min(ceiling);
+                // Of what is taken in large units, whole ones: three of four devices are no part of a per cent less.
+                let ceiling = (ceiling - held_back.min(ceiling)).next_multiple_of(unit).min(ceiling);
                 let fixed = charges.iter().any(|(_, count)| count.terms.is_empty() || count.constant > 0.0);
                 let per = (!fixed).then_some(self.filled[bin]);
                 let nodes = if per.is_some() { 1 } else { self.bins[bin].len() as u128 };
