@@ -24,9 +24,9 @@ const LONGER: u32 = 4;
 /// Counts that still leave so much too much, in typical replicas, after some tries are not tried again, nor any after so many.
 const MUCH: f64 = 1.0;
 const SOME_TRIES: u32 = 3;
+const TRIES_MAX: u32 = 8;
 /// Counts that left more have to wait for roomier ones.
 const LATER: f64 = 0.3;
-const TRIES_MAX: u32 = 8;
 /// After so many tries the program is asked for other counts that cost next to the same.
 const TRIES_OF_EACH: u32 = 2;
 /// One program gets no more than this part of the time.
