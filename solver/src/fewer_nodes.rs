@@ -31,10 +31,10 @@ const PART_MIN: f64 = 0.02;
 /// How often the shortest annealing is doubled, one after the other, to place everything.
 const PLACING: [u32; 5] = [0, 1, 2, 3, 4];
 /// Whole node counts are tried first, for this part of the time, where the class program has no more columns than this.
-const COLUMNS_MAX: usize = 10_000;
+const COLUMNS_MAX: usize = 5_000;
 const WHOLE_PART: f64 = 0.75;
 /// The part of what is left then that goes to closing nodes, as long as that succeeds.
-const CLOSING_PART: f64 = 0.6;
+const CLOSING_PART: f64 = 0.65;
 
 /// A way to go on.
 #[derive(Clone, Copy)]
