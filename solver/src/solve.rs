@@ -116,6 +116,7 @@ pub fn solve(problem: &Problem, options: &SolveOptions) -> Result<Solution, Prob
 }
 
 /// The best placement so far, with what has been proven.
+#[derive(Clone)]
 pub(crate) struct Search<'i, 'p> {
     pub(crate) instance: &'i Instance<'p>,
     pub(crate) best: Vec<Placed>,
@@ -298,16 +299,7 @@ impl<'i, 'p> Search<'i, 'p> {
     /// Searches on this thread while the class program, in the end with whole node counts from the best placement, is worked at for bounds on
     /// another. The two know nothing of each other until both are done.
     fn bounded_meanwhile(&mut self, deadline: Deadline, search: impl FnOnce(&mut Self)) {
-        let at = self.worth.clone();
-        let before = Search {
-            best: self.best.clone(),
-            worth: at.clone(),
-            bounds: self.bounds.clone(),
-            proofs: self.proofs.clone(),
-            cuts: self.cuts.clone(),
-            stats: self.stats.clone(),
-            ..*self
-        };
+        let (at, before) = (self.worth.clone(), self.clone());
         let found = std::thread::scope(|scope| {
             let bounding = scope.spawn(move || before.bounded(deadline));
             search(self);
