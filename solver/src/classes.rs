@@ -133,6 +133,11 @@ pub(crate) fn bounds(
     deadline: Deadline,
 ) -> Option<Vec<f64>> {
     let (mut rows, mut found): (Vec<Linear>, _) = (Vec::new(), None);
+    // What is short would be left out of the values as well.
+    let is_short = |known: &[u64]| {
+        let mut tiers = worth.iter().zip(known);
+        tiers.any(|((tier, value), known)| matches!(tier, Tier::Shortage(_)) && value > known)
+    };
     let last = worth.iter().zip(known.iter()).rposition(|((tier, value), known)| known < value && which(*tier));
     for (index, (_, tier)) in model.tiers.iter().enumerate() {
         let value = worth[index].1;
@@ -149,17 +154,13 @@ pub(crate) fn bounds(
             }
         };
         let is_open = |known: u64| known < value && which(worth[index].0);
+        let is_cost = matches!(worth[index].0, Tier::Cost | Tier::PricedCost);
         let mut values = None;
         if is_open(known[index]) && !deadline.passed() {
             let (bound, relaxed) = relaxation(model, &scaled, &rows, cuts, deadline);
             values = relaxed;
             learn(&mut known[index], bound, Proof::ClassRelaxation);
-            // What is short would be left out of the values as well.
-            let short = worth
-                .iter()
-                .zip(known.iter())
-                .any(|((tier, value), known)| matches!(tier, Tier::Shortage(_)) && value > known);
-            if !short && matches!(worth[index].0, Tier::Cost | Tier::PricedCost) {
+            if is_cost && !is_short(known) {
                 found = values.clone();
             }
         }
@@ -172,7 +173,7 @@ pub(crate) fn bounds(
             let start = model.program.whole_start(&scaled.objective, &all, Some(start), values.as_deref());
             let outcome = model.program.minimise(&scaled.objective, &all, start.as_deref(), limits);
             learn(&mut known[index], outcome.bound, Proof::ClassProgram);
-            if matches!(worth[index].0, Tier::Cost | Tier::PricedCost) {
+            if is_cost && !is_short(known) {
                 found = outcome.values.or(found);
             }
         }
